@@ -80,7 +80,9 @@ class TimewrightError(Exception):
 class DeployError(TimewrightError):
     """One workflow can't be deployed; whatever runs stays. `problems` may be empty."""
 
-    def __init__(self, reason: Reason, message: str, *, problems: Iterable[Problem] = (), hint: str = "") -> None:
+    def __init__(
+        self, reason: Reason, message: str, *, problems: Iterable[Problem] = (), hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
         self.problems = tuple(problems)

@@ -1,0 +1,63 @@
+# Every target sets up what it needs. Nothing outside of this directory is touched.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+BIN := .venv/bin
+TEMPORAL_VERSION := v1.5.1
+TEMPORAL_BIN := $(CURDIR)/.cache/bin
+export PATH := $(CURDIR)/$(BIN):$(TEMPORAL_BIN):$(PATH)
+
+.PHONY: help setup run test e2e temporal lint bench clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready worker/dist/.ready ## all that timewright needs: .venv, worker/node_modules, worker/dist
+
+run: setup ## the daemon, the worker host and a Temporal dev server, on specs/ (Ctrl-C stops all)
+	@exec timewright run --embedded
+
+test: setup ## lint, types and the tests that need no server
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest -q -m "not e2e"
+	cd worker && npm test --silent
+
+e2e: setup temporal ## the same against a real Temporal server
+	TEMPORAL_CLI="$$(command -v temporal)" pytest -q -m e2e
+	cd worker && TEMPORAL_CLI="$$(command -v temporal)" npm test --silent
+
+temporal: ## the temporal command: the one on PATH, else built into .cache/bin (about 3 minutes, needs Go)
+	@command -v temporal >/dev/null || { \
+	  command -v go >/dev/null || { echo "Error: no temporal command, and no Go to build it"; \
+	    echo "Try: install Go, or put the temporal command on PATH"; exit 1; }; \
+	  echo "building temporal $(TEMPORAL_VERSION) into .cache/bin (once, about 3 minutes)"; \
+	  GOBIN="$(TEMPORAL_BIN)" GOFLAGS=-modcacherw go install github.com/temporalio/cli/cmd/temporal@$(TEMPORAL_VERSION); }
+
+lint: setup ## format and mend what can be mended
+	ruff format .
+	ruff check --fix .
+
+bench: setup ## measure against the script that people use today
+	python -m bench.deploy
+
+clean: ## remove what the targets above made (specs and var stay)
+	rm -rf .venv .cache worker/node_modules worker/dist
+
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("timewright needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@tools/node-for-setup
+	@touch $@
+
+worker/node_modules/.ready: worker/package.json worker/package-lock.json .venv/.ready
+	cd worker && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+worker/dist/.ready: worker/node_modules/.ready worker/tsconfig.json $(shell find worker/src -name '*.ts' 2>/dev/null)
+	cd worker && npm run --silent build
+	@touch $@

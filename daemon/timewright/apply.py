@@ -1,0 +1,472 @@
+"""Carries out one action of the plan. Every step can be done twice, so that a crash anywhere in
+it is mended by doing the action again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from timewright import log
+from timewright.core.digest import SHORT, options_of, sha256
+from timewright.core.document import Limits
+from timewright.core.errors import DeployError, Problem, Reason
+from timewright.core.plan import Action, Deploy, Hold, Refuse, Settle, Undeploy, Wanted
+from timewright.core.retry import Backoff
+from timewright.core.spec import Spec, package_text, read_spec
+from timewright.core.state import Failure, Health, Record, Status
+from timewright.core.tsconfig import render
+from timewright.edge import source
+from timewright.edge.bundle import Part
+from timewright.edge.compiler import CompileJob
+from timewright.edge.failpoint import failpoint
+from timewright.edge.pools import Key
+from timewright.edge.releases import Receipt
+from timewright.world import World, receipt_row
+
+#: How long a deploy waits for the pool's other newcomers to be sorted out before it says so.
+_RELOAD_ROUNDS = 5
+
+
+class SupersededError(Exception):
+    """The spec changed under our hands; the next pass takes the newer one."""
+
+
+class Applier:
+    """Does what the plan says, with the world's tools."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def apply(self, action: Action, revision: str) -> None:
+        """Carry out one action. Only cancellation comes out of it: every failure is recorded."""
+        if isinstance(action, Deploy):
+            await self._deploy(action, revision)
+        elif isinstance(action, Undeploy):
+            await self._undeploy(action, revision)
+        elif isinstance(action, Settle):
+            self._settle(action, revision)
+        elif isinstance(action, Refuse):
+            self._refuse(action, revision)
+        else:
+            self._hold(action)
+
+    # deploy ------------------------------------------------------------------------------------
+
+    async def _deploy(self, action: Deploy, revision: str) -> None:
+        wanted, world = action.wanted, self.world
+        record = world.move(
+            world.record(wanted.workflow_id),
+            Status.DEPLOYING,
+            action.because,
+            digest=wanted.digest,
+            **_seen(wanted, revision, world.clock()),
+        )
+        timings: dict[str, float] = {}
+        previous = world.receipts.get(wanted.workflow_id)
+        try:
+            receipt = await self._release(wanted, revision, timings)
+            with _timed(timings, "publish"):
+                failpoint("before-link")
+                self._make_live(receipt)
+                failpoint("after-link")
+            health, reason = await self._serve(receipt, previous, timings)
+        except SupersededError:
+            return  # the record stays DEPLOYING: the next pass goes on with the newer spec
+        except Exception as error:
+            self._fail(world.record(wanted.workflow_id), _as_deploy_error(error), wanted.digest, timings)
+            return
+        failpoint("before-record")
+        record = world.record(wanted.workflow_id)
+        world.move(
+            record,
+            Status.DEPLOYED,
+            _why_deployed(record, receipt, reason),
+            digest=receipt.digest,
+            timings=timings,
+            applied=receipt.digest,
+            failure=None,
+            attempts=0,
+            retry_at=None,
+            pool=receipt.placement.pool,
+        )
+        world.set_health(wanted.workflow_id, health, reason)
+        self._collect(receipt, wanted)
+
+    async def _release(self, wanted: Wanted, revision: str, timings: dict[str, float]) -> Receipt:
+        """The release of a spec: the one in the tree when it is whole, else a newly built one."""
+        releases, short = self.world.releases, wanted.digest[:SHORT]
+        receipt = releases.receipt(wanted.workflow_id, short)
+        if receipt is not None and receipt.digest == wanted.digest:
+            with _timed(timings, "verify"):
+                damage = await asyncio.to_thread(releases.damage, wanted.workflow_id, short)
+            if not damage:
+                return receipt
+            log.get().warning("damaged release", workflow=wanted.workflow_id, release=short, because=damage)
+        with _timed(timings, "read"):
+            spec = self._read(wanted)
+        build = releases.begin(wanted.workflow_id)
+        try:
+            write_sources(build, spec, f"../../../dependencies/{self.dependencies_key()}/node_modules")
+            failpoint("before-compile")
+            job = CompileJob(build, spec.workflows, spec.activities, spec.worker)
+            result = await self.world.compiler.compile(job)
+            timings.update(result.timings_ms)
+            with _timed(timings, "seal"):
+                receipt = self._receipt(wanted, spec, revision, build)
+                failpoint("before-publish")
+                await asyncio.to_thread(releases.publish, build, receipt)
+                failpoint("after-publish")
+        finally:
+            releases.discard(build)
+        self.world.state.add_release(
+            receipt.digest, receipt.workflow_id, receipt.created, json.dumps(receipt_row(receipt))
+        )
+        return receipt
+
+    def _read(self, wanted: Wanted) -> Spec:
+        limits = limits_of(self.world)
+        try:
+            data = source.read_file(self.world.config.source_path, wanted.source, limits_of(self.world)).data
+        except source.UnreadableError:
+            raise SupersededError from None
+        if sha256(data) != wanted.content:
+            raise SupersededError
+        return read_spec(data, is_yaml=wanted.source.endswith((".yaml", ".yml")), limits=limits)
+
+    def dependencies_key(self) -> str:
+        """Which shared node_modules a release gets: ours, by the SDK's version."""
+        return f"sdk-{self.world.compiler.sdk_version}"
+
+    def _receipt(self, wanted: Wanted, spec: Spec, revision: str, build: Path) -> Receipt:
+        part = build / "bundle" / "workflow.js"
+        return Receipt(
+            workflow_id=wanted.workflow_id,
+            digest=wanted.digest,
+            name=spec.name,
+            source=wanted.source,
+            revision=revision,
+            created=self.world.clock(),
+            namespace=wanted.placement.namespace,
+            task_queue=wanted.placement.task_queue,
+            isolation=wanted.placement.isolation,
+            compiler=self.world.compiler.identity,
+            sdk=self.world.compiler.sdk_version,
+            workflow_types=spec.workflow_types,
+            activity_names=spec.activity_names,
+            workflows=spec.workflows,
+            activities=spec.activities,
+            worker=spec.worker,
+            bundle=sha256(part.read_bytes()) if part.is_file() else None,
+            prune=spec.deploy.prune,
+            env=dict(spec.deploy.env),
+        )
+
+    def _make_live(self, receipt: Receipt) -> None:
+        self.world.releases.make_live(receipt.workflow_id, receipt.release)
+        self.world.receipts[receipt.workflow_id] = receipt
+
+    async def _serve(
+        self, receipt: Receipt, previous: Receipt | None, timings: dict[str, float]
+    ) -> tuple[Health, str]:
+        """Bring the pool up to date and tell the worker host. Raises DeployError when the host
+        can't load the release: then the previous one is live again. A host that can't be reached
+        fails nothing (design §6)."""
+        key = (receipt.namespace, receipt.task_queue)
+        with _timed(timings, "pool"):
+            await self.refresh_pool(key)
+            if previous is not None and (previous.namespace, previous.task_queue) != key:
+                await self._leave(previous)
+        with _timed(timings, "reload"):
+            return await self._reload(receipt, previous)
+
+    async def _leave(self, previous: Receipt) -> None:
+        """The workflow moved to another task queue: its old pool goes on without it."""
+        key = (previous.namespace, previous.task_queue)
+        await self.refresh_pool(key)
+        await self.world.worker.sync()
+
+    async def _reload(self, receipt: Receipt, previous: Receipt | None) -> tuple[Health, str]:
+        worker = self.world.worker
+        for _ in range(_RELOAD_ROUNDS):
+            answer = await worker.reload(receipt.workflow_id, action="deploy", release=receipt.release)
+            if answer.ok:
+                return Health.HEALTHY, ""
+            if answer.reason != "LoadFailed":
+                break
+            if receipt.workflow_id in answer.failed or not answer.failed:
+                await self._revert(receipt, previous)
+                text = answer.failed.get(receipt.workflow_id) or answer.error
+                raise DeployError(
+                    Reason.LOAD_FAILED,
+                    f"the worker can't load it: {text}",
+                    problems=[Problem(receipt.workflows or "", f"the worker can't load it: {text}")],
+                    hint="it compiles, but fails when it is loaded; the release before goes on",
+                )
+            await asyncio.sleep(0.3)  # another newcomer of the pool is at fault: its own deploy takes it out
+        return Health.DEGRADED, waiting(answer.reason, answer.error, self.world)
+
+    async def _revert(self, receipt: Receipt, previous: Receipt | None) -> None:
+        """Make live again what was, after the host refused the new release."""
+        if self.world.receipts.get(receipt.workflow_id) is not receipt:
+            return
+        if previous is None:
+            self.world.releases.take_down(receipt.workflow_id)
+            del self.world.receipts[receipt.workflow_id]
+        else:
+            self._make_live(previous)
+            await self.refresh_pool((previous.namespace, previous.task_queue))
+        await self.refresh_pool((receipt.namespace, receipt.task_queue))
+        await self.world.worker.sync()
+
+    def _fail(self, record: Record, error: DeployError, digest: str, timings: dict[str, float]) -> None:
+        attempts = record.attempts + 1 if error.transient else 0
+        retry = self.world.config.retry
+        backoff = Backoff(retry.tries, retry.first_s, retry.most_s)
+        wait = backoff.wait(attempts, random.random()) if attempts else None  # noqa: S311 - jitter
+        because = f"{error.reason}: {error.message}" + (f"; next try in {wait:.0f} s" if wait else "")
+        self.world.move(
+            record,
+            Status.DEPLOYMENT_FAILED,
+            because,
+            digest=digest,
+            timings=timings,
+            failure=self.world.failure(error),
+            attempts=attempts,
+            retry_at=self.world.clock() + wait if wait else None,
+        )
+
+    def _collect(self, receipt: Receipt, wanted: Wanted) -> None:
+        """Retention: what is old and not needed goes. It fails no deploy."""
+        settings = self.world.config.releases
+        try:
+            gone = self.world.releases.collect(
+                receipt.workflow_id,
+                {receipt.release},
+                most=(wanted.keep_releases or settings.keep) + 1,
+                older_than=self.world.clock() - settings.min_age_h * 3600,
+            )
+            self.world.state.drop_releases(receipt.workflow_id, gone)
+        except OSError as error:
+            log.get().warning("retention failed", workflow=receipt.workflow_id, because=str(error))
+
+    # pools -------------------------------------------------------------------------------------
+
+    async def refresh_pool(self, key: Key) -> None:
+        """Make the pool's current version hold exactly the live releases of its queue. Many
+        deploys at once share one new version: who waits for the lock finds the work done."""
+        async with self.world.pool_locks[key]:
+            members = [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
+            wanted = {receipt.workflow_id: receipt.release for receipt in members}
+            current = self.world.pools.current(key)
+            if current is not None and dict(current.members) == wanted:
+                self._remember_pool(key)
+                return
+            if not members:
+                self.world.pools.drop(key)
+            else:
+                await self._publish_pool(key, members)
+            self._remember_pool(key)
+
+    async def _publish_pool(self, key: Key, members: list[Receipt]) -> None:
+        world = self.world
+        sdk = world.compiler.sdk_version
+        content = world.pools.describe(key, members, sdk=sdk, releases=world.releases.root)
+        version = str(content["pool_version"])
+        if not world.pools.has(key, version):
+            build = world.pools.begin(key)
+            try:
+                if "bundle" in content:
+                    await world.compiler.join([_part(world, r) for r in members if r.bundle], build)
+                await asyncio.to_thread(world.pools.publish, key, build, content)
+            finally:
+                world.releases.discard(build)
+        failpoint("before-pool-link")
+        before = world.pools.link(key)
+        world.pools.make_current(key, version)
+        failpoint("after-pool-link")
+        world.pools.collect(key, {version, before or version})
+
+    def _remember_pool(self, key: Key) -> None:
+        link, version = self.world.pools.link(key), self.world.pools.current(key)
+        if link is None or version is None:
+            self.world.pool_links.pop(key, None)
+            self.world.pool_versions.pop(key, None)
+        else:
+            self.world.pool_links[key], self.world.pool_versions[key] = link, version
+
+    # the rest ----------------------------------------------------------------------------------
+
+    async def _undeploy(self, action: Undeploy, revision: str) -> None:
+        world = self.world
+        record = world.record(action.workflow_id)
+        receipt = world.receipts.get(action.workflow_id)
+        if receipt is None and record.status is not Status.UNDEPLOYING:
+            world.state.unrefuse(record.source)
+            world.move(
+                record, Status.UNDEPLOYED, action.because, applied="", attempted="", failure=None, held=""
+            )
+            return
+        record = world.move(
+            record, Status.UNDEPLOYING, action.because, revision=revision, attempted="", held=""
+        )
+        try:
+            if receipt is not None:
+                world.receipts.pop(action.workflow_id, None)
+                await self.refresh_pool((receipt.namespace, receipt.task_queue))
+            failpoint("before-unlink")
+            world.releases.take_down(action.workflow_id)
+            failpoint("after-unlink")
+            answer = await world.worker.reload(action.workflow_id, action="undeploy")
+        except Exception as error:
+            log.get().error("undeploy failed", workflow=action.workflow_id, because=str(error))
+            return
+        because = "nothing of it is live any more"
+        if not answer.ok:
+            because += f"; the worker host was not told ({answer.reason}) and will see it by itself"
+        world.move(
+            record, Status.UNDEPLOYED, because, applied="", failure=None, pool="", attempts=0, retry_at=None
+        )
+        world.set_health(action.workflow_id, Health.UNKNOWN)
+
+    def _settle(self, action: Settle, revision: str) -> None:
+        world, wanted = self.world, action.wanted
+        record = world.record(wanted.workflow_id)
+        changes: dict[str, Any] = {
+            **_seen(wanted, revision, world.clock()),
+            "applied": wanted.digest,
+            "failure": None,
+            "attempts": 0,
+            "retry_at": None,
+            "pool": wanted.placement.pool,
+        }
+        if record.status is Status.DEPLOYED:
+            world.note(record, **changes)
+        elif record.status in (Status.DEPLOYMENT_FAILED, Status.DEPLOYING):
+            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest, **changes)
+        else:
+            record = world.move(record, Status.DEPLOYING, action.because, digest=wanted.digest, **changes)
+            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest)
+
+    def _refuse(self, action: Refuse, revision: str) -> None:
+        world = self.world
+        message = str(action.problems[0]) if action.problems else action.because
+        failure = Failure(action.reason, message, action.problems)
+        if action.workflow_id is None:
+            if world.state.refused().get(action.source) != (action.content, failure):
+                world.state.refuse(action.source, action.content, failure, now=world.clock())
+                problems = [str(problem) for problem in action.problems[:20]]
+                log.get().error(
+                    "refused",
+                    file=action.source,
+                    reason=action.reason,
+                    because=action.because,
+                    problems=problems,
+                )
+            return
+        record = world.record(action.workflow_id)
+        if record.status is Status.DEPLOYMENT_FAILED and record.failure == failure:
+            return
+        world.move(
+            record,
+            Status.DEPLOYMENT_FAILED,
+            action.because,
+            failure=failure,
+            attempted=action.content,
+            source=record.source or action.source,
+            revision=revision,
+            attempts=0,
+            retry_at=None,
+            held="",
+        )
+
+    def _hold(self, action: Hold) -> None:
+        record = self.world.record(action.workflow_id)
+        receipt = self.world.receipts.get(action.workflow_id)
+        if record.status is Status.DEPLOYING and receipt is not None:  # its spec vanished in mid-deploy
+            because = f"release {receipt.release} goes on"
+            record = self.world.move(record, Status.DEPLOYED, because, applied=receipt.digest, failure=None)
+        if record.held != action.because:
+            log.get().warning(
+                "held back", workflow=action.workflow_id, reason=action.reason, because=action.because
+            )
+            self.world.note(record, held=action.because)
+
+
+def write_sources(build: Path, spec: Spec, node_modules: str) -> None:
+    """Write a spec's files as the compiler wants them: sources, package.json, our own tsconfig.json,
+    and the link to the packages."""
+    for name, text in spec.files.items():
+        path = build / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8", newline="")
+    entries = [entry for entry in (spec.workflows, spec.activities, spec.worker) if entry]
+    declarations = [name for name in spec.files if name.endswith(".d.ts")]
+    (build / "package.json").write_text(package_text(spec), "utf-8")
+    (build / "tsconfig.json").write_text(render(options_of(spec), [*entries, *declarations]), "utf-8")
+    (build / "node_modules").symlink_to(node_modules)
+
+
+def limits_of(world: World) -> Limits:
+    """What a spec may cost, by the config."""
+    settings = world.config.source
+    return Limits(bytes=settings.max_spec_bytes, files=settings.max_files)
+
+
+def waiting(reason: str, error: str, world: World) -> str:
+    """The health reason of a workflow that is deployed and not (known to be) served."""
+    if reason == "Unreachable":
+        return f"{Reason.WAITING_FOR_WORKER}: the worker host does not answer ({error})"
+    if reason == "TemporalUnreachable":
+        return f"{Reason.WAITING_FOR_WORKER}: Temporal at {world.config.temporal.address} does not answer"
+    return f"{Reason.WAITING_FOR_WORKER}: {reason}" + (f": {error}" if error else "")
+
+
+def _seen(wanted: Wanted, revision: str, now: float) -> dict[str, Any]:
+    return {
+        "name": wanted.name,
+        "source": wanted.source,
+        "revision": revision,
+        "read_at": now,
+        "attempted": wanted.digest,
+        "warnings": wanted.warnings,
+        "held": "",
+    }
+
+
+def _why_deployed(record: Record, receipt: Receipt, waiting_for: str) -> str:
+    served = f"release {receipt.release} is live in pool {receipt.placement.pool}"
+    return f"{served}; {waiting_for}" if waiting_for else f"{served} and being served"
+
+
+def _part(world: World, receipt: Receipt) -> Part:
+    directory = world.releases.path(receipt.workflow_id, receipt.release) / "bundle"
+    return Part(receipt.workflow_id, receipt.workflow_types, directory / "workflow.js")
+
+
+def _as_deploy_error(error: Exception) -> DeployError:
+    if isinstance(error, DeployError):
+        return error
+    if isinstance(error, OSError):
+        what = f"{error.strerror or type(error).__name__}"
+        return DeployError(
+            Reason.STORAGE_FAILED, f"the disk refused: {what}", hint="is it full or read-only?"
+        )
+    log.get().error("internal error", exc_info=error)
+    return DeployError(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", hint="please report this")
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    """Milliseconds of one stage, on the clock that never jumps."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        timings[stage] = (time.monotonic() - start) * 1000

@@ -1,0 +1,143 @@
+"""What the verbs share: options, settings, printing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from timewright.config import Config, load
+from timewright.core.errors import Problem
+from timewright.core.state import Failure, Health, Record, Status
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STYLES = {
+    Status.DEPLOYED: "green",
+    Status.DEPLOYMENT_FAILED: "red",
+    Status.DEPLOYING: "cyan",
+    Status.UNDEPLOYED: "dim",
+    Health.HEALTHY: "green",
+    Health.DEGRADED: "yellow",
+    Health.MISSING: "red",
+    Health.PROGRESSING: "cyan",
+}
+
+
+def settings_options(function: F) -> F:
+    """--config, --source, --data: which settings this verb works with."""
+    for option in (
+        click.option("--data", "data", type=click.Path(path_type=Path), help="The data directory."),
+        click.option("--source", "source", type=click.Path(path_type=Path), help="The folder of specs."),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            envvar="TIMEWRIGHT_CONFIG",
+            help="The settings file. Without it: ./timewright.toml, if it is there.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def json_option(function: F) -> F:
+    decorated: F = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+    return decorated
+
+
+def settings(config_file: Path | None, source: Path | None, data: Path | None, **more: Any) -> Config:
+    """The settings in force; paths on the command line are relative to where the person is."""
+    overrides = {
+        "source.path": str(source.absolute()) if source else None,
+        "data.directory": str(data.absolute()) if data else None,
+        **more,
+    }
+    return load(config_file, overrides=overrides)
+
+
+def console() -> Console:
+    """Where people read. Not a terminal: no colour, and lines as long as they are."""
+    out = Console(highlight=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = 1000
+    return out
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def paint(word: Status | Health) -> str:
+    style = STYLES.get(word, "")
+    return f"[{style}]{word}[/]" if style else str(word)
+
+
+def safe(text: str) -> str:
+    """Text from outside, for a table: no markup, no control characters."""
+    return escape("".join(char if char.isprintable() else "�" for char in text))
+
+
+def ago(moment: float, now: float | None = None) -> str:
+    """`12s`, `3m`, `5h`, `2d` since a moment in seconds since the epoch; '' for never."""
+    if not moment:
+        return ""
+    seconds = max(0, int((now or time.time()) - moment))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def workflow_view(record: Record) -> dict[str, Any]:
+    """One workflow, as `--json` shows it."""
+    return {
+        "workflowId": record.workflow_id,
+        "name": record.name,
+        "status": record.status,
+        "since": _time(record.since),
+        "because": record.because,
+        "sync": record.sync(),
+        "health": record.health,
+        "healthReason": record.health_reason,
+        "healthSince": _time(record.health_since),
+        "source": record.source,
+        "revision": record.revision,
+        "lastGoodRead": _time(record.read_at),
+        "attempted": record.attempted or None,
+        "applied": record.applied or None,
+        "release": record.applied[:12] or None,
+        "pool": record.pool or None,
+        "lastError": failure_view(record.failure) if record.failure else None,
+        "attempts": record.attempts,
+        "retryAt": _time(record.retry_at),
+        "held": record.held or None,
+        "warnings": list(record.warnings),
+    }
+
+
+def failure_view(failure: Failure) -> dict[str, Any]:
+    return {
+        "reason": failure.reason,
+        "message": failure.message,
+        "problems": [problem_view(problem) for problem in failure.problems],
+    }
+
+
+def problem_view(problem: Problem) -> dict[str, Any]:
+    return {key: value for key, value in problem.__dict__.items() if value not in ("", None)}
+
+
+def _time(moment: float | None) -> str | None:
+    if not moment:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
+
+
+iso = _time

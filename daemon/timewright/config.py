@@ -1,0 +1,306 @@
+"""Settings: config.example.toml is their description, this module their types and defaults.
+
+A test holds the two equal. Unknown keys are errors, with the nearest known key as a hint.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from timewright.core.errors import TimewrightError
+
+
+@dataclass(frozen=True)
+class Source:
+    path: str = "specs"
+    prune: bool = False
+    max_deletes: float = 0.1
+    scan_interval_s: float = 10.0
+    settle_s: float = 2.0
+    max_spec_bytes: int = 8 * 1024 * 1024
+    max_files: int = 500
+
+
+@dataclass(frozen=True)
+class Data:
+    directory: str = "var"
+    workflows_dir: str = ""
+    activities_dir: str = ""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    mode: str = "check"
+    timeout_s: float = 60.0
+    memory_mib: int = 1024
+    node: str = "node"
+    toolchain: str = ""
+
+
+@dataclass(frozen=True)
+class Worker:
+    url: str = ""
+    token_file: str = ""
+    reload_timeout_s: float = 15.0
+    check_interval_s: float = 5.0
+    node_env: str = "production"
+
+
+@dataclass(frozen=True)
+class Temporal:
+    address: str = "127.0.0.1:7233"
+    namespace: str = "default"
+    task_queue: str = "default"
+
+
+@dataclass(frozen=True)
+class Releases:
+    keep: int = 5
+    min_age_h: float = 24.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    tries: int = 5
+    first_s: float = 5.0
+    most_s: float = 180.0
+
+
+@dataclass(frozen=True)
+class Log:
+    level: str = "info"
+    format: str = "auto"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings. `origin`: `section.key` → where its value came from, where it isn't the default."""
+
+    source: Source = field(default_factory=Source)
+    data: Data = field(default_factory=Data)
+    compiler: Compiler = field(default_factory=Compiler)
+    worker: Worker = field(default_factory=Worker)
+    temporal: Temporal = field(default_factory=Temporal)
+    releases: Releases = field(default_factory=Releases)
+    retry: Retry = field(default_factory=Retry)
+    log: Log = field(default_factory=Log)
+    base: Path = field(default_factory=Path.cwd)
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def _path(self, text: str) -> Path:
+        return Path(os.path.normpath(self.base / Path(text).expanduser()))
+
+    @property
+    def source_path(self) -> Path:
+        return self._path(self.source.path)
+
+    @property
+    def data_path(self) -> Path:
+        return self._path(self.data.directory)
+
+    @property
+    def workflows_path(self) -> Path:
+        return (
+            self._path(self.data.workflows_dir) if self.data.workflows_dir else self.data_path / "workflows"
+        )
+
+    @property
+    def activities_path(self) -> Path | None:
+        return self._path(self.data.activities_dir) if self.data.activities_dir else None
+
+    @property
+    def worker_url(self) -> str:
+        return self.worker.url or f"unix:{self.data_path / 'worker.sock'}"
+
+    @property
+    def state_path(self) -> Path:
+        return self.data_path / "state.db"
+
+    @property
+    def toolchain_path(self) -> Path:
+        """The worker package: configured, else beside a source checkout, else in the data directory."""
+        if self.compiler.toolchain:
+            return self._path(self.compiler.toolchain)
+        checkout = Path(__file__).resolve().parents[2] / "worker"
+        return checkout if (checkout / "package.json").is_file() else self.data_path / "toolchain"
+
+    def worker_token(self) -> str:
+        """The bearer token for the worker host; '' when none is set."""
+        if not self.worker.token_file:
+            return ""
+        path = self._path(self.worker.token_file)
+        try:
+            return path.read_text("utf-8").strip()
+        except OSError as error:
+            raise TimewrightError(
+                f"worker.token_file {path} can't be read: {error.strerror}",
+                hint="check the path and its mode",
+            ) from None
+
+
+#: Environment variables that people know from elsewhere → our setting.
+KNOWN_VARIABLES = {
+    "WORKFLOWS_DIR": "data.workflows_dir",
+    "ACTIVITIES_DIR": "data.activities_dir",
+    "WORKER_API_URL": "worker.url",
+    "NODE_ENV": "worker.node_env",
+    "TEMPORAL_ADDRESS": "temporal.address",
+    "TEMPORAL_NAMESPACE": "temporal.namespace",
+}
+_CHOICES = {
+    "compiler.mode": ("check", "transpile", "off"),
+    "log.level": ("debug", "info", "warning", "error"),
+    "log.format": ("auto", "pretty", "json"),
+}
+_POSITIVE = ("_s", "_bytes", "_mib", "max_files", "keep", "tries")
+FILE_NAME = "timewright.toml"
+
+
+def load(
+    path: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """The settings in force: defaults, then the file, then the environment, then `overrides`
+    (`section.key` → value, from the command line). Without `path`, ./timewright.toml when it is there.
+
+    Raises TimewrightError that names the file and every bad key.
+    """
+    environment = os.environ if env is None else env
+    chosen = path or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
+    given: dict[str, tuple[Any, str]] = {}
+    problems: list[str] = []
+    if chosen is not None:
+        given.update(_from_file(chosen, problems))
+    given.update(_from_environment(environment, problems))
+    given.update(
+        {key: (value, "command line") for key, value in (overrides or {}).items() if value is not None}
+    )
+    base = chosen.resolve().parent if chosen is not None else Path.cwd()
+    config = _build(given, base, problems)
+    if problems:
+        raise TimewrightError(
+            "the settings are wrong:\n  " + "\n  ".join(problems),
+            hint="see config.example.toml for every key",
+        )
+    return config
+
+
+def defaults() -> dict[str, Any]:
+    """`section.key` → default, in the order of config.example.toml."""
+    return {f"{section}.{key}": value for section, key, value in _walk(Config())}
+
+
+def values(config: Config) -> dict[str, Any]:
+    """`section.key` → value in force."""
+    return {f"{section}.{key}": value for section, key, value in _walk(config)}
+
+
+def _walk(config: Config) -> list[tuple[str, str, Any]]:
+    return [
+        (section.name, item.name, getattr(getattr(config, section.name), item.name))
+        for section in fields(config)
+        if is_dataclass(getattr(config, section.name))
+        for item in fields(getattr(config, section.name))
+    ]
+
+
+def _from_file(path: Path, problems: list[str]) -> dict[str, tuple[Any, str]]:
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        problems.append(f"{path}: can't be read: {error.strerror}")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: is not TOML: {error}")
+        return {}
+    found: dict[str, tuple[Any, str]] = {}
+    for section, block in content.items():
+        if not isinstance(block, dict):
+            problems.append(f"{path}: {section}: must be a section [{section}]")
+            continue
+        found.update({f"{section}.{key}": (value, str(path)) for key, value in block.items()})
+    return found
+
+
+def _from_environment(env: Mapping[str, str], problems: list[str]) -> dict[str, tuple[Any, str]]:
+    known = defaults()
+    names = {f"TIMEWRIGHT_{key.replace('.', '_').upper()}": key for key in known}
+    found: dict[str, tuple[Any, str]] = {}
+    for variable, key in {**KNOWN_VARIABLES, **names}.items():
+        if variable in env:
+            found[key] = (_from_text(env[variable], known[key]), f"environment {variable}")
+    for variable in env:
+        if variable.startswith("TIMEWRIGHT_") and variable not in names and variable not in _NOT_SETTINGS:
+            close = get_close_matches(variable, names, 1)
+            problems.append(f"environment {variable}: no such setting" + (f"; {close[0]}?" if close else ""))
+    return found
+
+
+#: Variables of ours that are no settings: the config file's place, and the tests' fault points.
+_NOT_SETTINGS = ("TIMEWRIGHT_CONFIG", "TIMEWRIGHT_FAILPOINT", "TIMEWRIGHT_BUILD_ID")
+
+
+def _from_text(text: str, default: Any) -> Any:
+    """An environment variable's text as the setting's type; text that doesn't fit stays text."""
+    if isinstance(default, bool):
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
+            text.lower(), text
+        )
+    for kind in (int, float):
+        if isinstance(default, kind):
+            try:
+                return kind(text)
+            except ValueError:
+                return text
+    return text
+
+
+def _build(given: Mapping[str, tuple[Any, str]], base: Path, problems: list[str]) -> Config:
+    known = defaults()
+    sections: dict[str, dict[str, Any]] = {}
+    origin: dict[str, str] = {}
+    for key, (value, where) in given.items():
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            problems.append(
+                f"{where}: {key}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
+            )
+            continue
+        if isinstance(known[key], float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if message := _wrong(key, value, known[key]):
+            problems.append(f"{where}: {key}: {message}")
+            continue
+        section, name = key.split(".", 1)
+        sections.setdefault(section, {})[name] = value
+        origin[key] = where
+    config = Config(base=base, origin=origin)
+    return replace(
+        config, **{name: replace(getattr(config, name), **block) for name, block in sections.items()}
+    )
+
+
+def _wrong(key: str, value: Any, default: Any) -> str:
+    if type(value) is not type(default):
+        return f"must be {_words(default)}, is {value!r}"
+    if key in _CHOICES and value not in _CHOICES[key]:
+        return f"must be one of {', '.join(_CHOICES[key])}, is {value!r}"
+    if key.endswith(_POSITIVE) and isinstance(value, int | float) and not value > 0:
+        return f"must be more than 0, is {value!r}"
+    if key == "source.max_deletes" and not 0 <= value <= 1:
+        return f"must be from 0 to 1, is {value!r}"
+    if key == "worker.url" and value and not value.startswith(("unix:/", "http://", "https://")):
+        return f"must be unix:/path or http://host:port, is {value!r}"
+    return ""
+
+
+def _words(default: Any) -> str:
+    kinds: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return kinds[type(default)]

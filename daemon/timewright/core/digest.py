@@ -1,0 +1,91 @@
+"""Digests: what decides a release, and only that, as SHA-256 over canonical JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from timewright.core.spec import Spec, package_text
+from timewright.core.tsconfig import Options, compiler_options
+
+#: Raised when the layout of a release changes, so that a new version of timewright makes new ones.
+RELEASE_FORMAT = 1
+
+#: A release's short id: the first characters of its digest. 48 bits: a clash within one workflow's
+#: few releases is out of reach, and the receipt holds the whole digest all the same.
+SHORT = 12
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a workflow is served. `isolation`: 'shared' pool, or a 'process' of its own."""
+
+    namespace: str
+    task_queue: str
+    isolation: str = "shared"
+
+    @property
+    def pool(self) -> str:
+        """The pool's name for people: `namespace/task queue`."""
+        return f"{self.namespace}/{self.task_queue}"
+
+
+def place(spec: Spec, *, namespace: str, task_queue: str) -> Placement:
+    """A spec's placement: its own words, else its worker's literal, else the config's defaults."""
+    return Placement(
+        spec.deploy.namespace or namespace,
+        spec.deploy.task_queue or spec.task_queue or task_queue,
+        spec.deploy.isolation or "shared",
+    )
+
+
+def options_of(spec: Spec) -> Options:
+    """The compiler options that a spec's release is made with."""
+    kind = "module" if spec.package.get("type") == "module" else "commonjs"
+    return compiler_options(spec.tsconfig or {}, package_type=kind)
+
+
+def canonical(value: Any) -> bytes:
+    """One spelling for equal values: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def release_digest(spec: Spec, placement: Placement, compiler: str) -> str:
+    """The digest of everything that decides a release: 64 hex digits.
+
+    `compiler`: the identity of the tools (mode, versions), as `Compiler.identity` gives it.
+    What only steers the roll-out (owner, prune, keepReleases) is left out: it makes no new release.
+    """
+    return sha256(
+        canonical(
+            {
+                "format": RELEASE_FORMAT,
+                "workflow_id": spec.workflow_id,
+                "files": dict(spec.files),
+                "package": package_text(spec),
+                "options": dict(options_of(spec).options),
+                "entries": [spec.workflows, spec.activities, spec.worker],
+                "placement": [placement.namespace, placement.task_queue, placement.isolation],
+                "env": list(spec.deploy.env),
+                "compiler": compiler,
+            }
+        )
+    )
+
+
+def pool_version(members: Iterable[tuple[str, str]], sdk: str) -> str:
+    """The id of a pool version: 12 hex digits over (workflow id, release digest) and the SDK."""
+    return sha256(canonical([sorted(members), sdk]))[:SHORT]
+
+
+def build_id(bundles: Mapping[str, str], sdk: str) -> str:
+    """Temporal's Build ID of a pool version: the workflow code alone, so that a change of
+    activities keeps it (design §7). `bundles`: workflow id → digest of its bundled part."""
+    return sha256(canonical([sorted(bundles.items()), sdk]))[:SHORT]

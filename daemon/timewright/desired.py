@@ -1,0 +1,200 @@
+"""Desired state: the source folder as specs. Parsing is done once for each content of a file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from timewright.apply import limits_of
+from timewright.core.digest import Placement, canonical, options_of, place, release_digest, sha256
+from timewright.core.document import UnreadableError
+from timewright.core.errors import Problem, Reason, SpecError
+from timewright.core.plan import Broken, Desired, Wanted
+from timewright.core.spec import peek_workflow_id, read_spec
+from timewright.edge import source
+from timewright.world import World
+
+#: Raised when parsing changes what it finds, so that cached results are thrown away.
+_PARSER = 1
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What is known of one file: its stamp and digest (None: it could not be read), and what its
+    content means."""
+
+    known: source.Known | None
+    parsed: Wanted | Broken
+
+
+class SourceReader:
+    """Reads the source folder, again and again; asks the file system for names and stamps, and
+    reads content only where those changed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._entries: dict[str, _Entry] | None = None
+        self._young: dict[str, tuple[str, float]] = {}  # half-written files: path → (digest, first seen)
+
+    async def read(self) -> Desired:
+        """What the source asks for now. Never raises for what the source holds or lacks."""
+        entries = self._load()
+        root = self.world.config.source_path
+        known = {path: entry.known for path, entry in entries.items() if entry.known is not None}
+        limits = limits_of(self.world)
+        scan = await asyncio.to_thread(source.scan, root, known, limits=limits, now_ns=time.time_ns())
+        return await self._desired(root, scan, entries)
+
+    async def _desired(self, root: Path, scan: source.Scan, entries: dict[str, _Entry]) -> Desired:
+        settling: set[str] = set()
+        fresh: dict[str, _Entry] = {}
+        for seen in scan.files:
+            entry, known = entries.get(seen.path), seen.known
+            if seen.busy:
+                settling.add(seen.path)
+            elif known is None:
+                fresh[seen.path] = _Entry(None, _broken_file(seen))
+            elif entry is not None and entry.known is not None and entry.known.digest == known.digest:
+                fresh[seen.path] = _Entry(known, entry.parsed)
+            else:
+                parsed = await asyncio.to_thread(self._parse, root, seen.path, known.digest)
+                if parsed is None or self._is_settling(seen.path, known.digest, parsed):
+                    settling.add(seen.path)
+                else:
+                    fresh[seen.path] = _Entry(known, parsed)
+        self._store(entries, fresh, scan.complete)
+        if scan.complete:
+            self._forget_refused(set(fresh) | settling)
+        items = [entry.parsed for entry in fresh.values()]
+        return Desired(
+            complete=scan.complete,
+            revision=_revision(scan),
+            problem=scan.problem,
+            wanted=tuple(item for item in items if isinstance(item, Wanted)),
+            broken=tuple(item for item in items if isinstance(item, Broken)),
+            settling=frozenset(settling),
+        )
+
+    # one file
+
+    def _parse(self, root: Path, path: str, digest: str) -> Wanted | Broken | None:
+        """What a file means; None when it changed meanwhile."""
+        is_yaml, limits = path.endswith((".yaml", ".yml")), limits_of(self.world)
+        try:
+            data = source.read_file(root, path, limits_of(self.world)).data
+        except source.UnreadableError:
+            return None
+        if sha256(data) != digest:
+            return None
+        try:
+            spec = read_spec(data, is_yaml=is_yaml, limits=limits)
+        except UnreadableError as error:
+            return _Unreadable(path, digest, error.reason, error.problems)
+        except SpecError as error:
+            workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=limits)
+            return Broken(path, digest, error.reason, error.problems, workflow_id)
+        defaults = self.world.config.temporal
+        placement = place(spec, namespace=defaults.namespace, task_queue=defaults.task_queue)
+        return Wanted(
+            workflow_id=spec.workflow_id,
+            source=path,
+            content=digest,
+            digest=release_digest(spec, placement, self.world.compiler.identity),
+            placement=placement,
+            name=spec.name,
+            workflow_types=spec.workflow_types,
+            activity_names=spec.activity_names,
+            prune=spec.deploy.prune,
+            keep_releases=spec.deploy.keep_releases,
+            warnings=(*spec.warnings, *options_of(spec).ignored),
+        )
+
+    def _is_settling(self, path: str, digest: str, parsed: Wanted | Broken) -> bool:
+        """Text that is no document may be half of one: it gets a grace time, and quietly."""
+        if not isinstance(parsed, _Unreadable):
+            self._young.pop(path, None)
+            return False
+        known, since = self._young.get(path, ("", 0.0))
+        now = time.monotonic()
+        if known != digest:
+            self._young[path] = (digest, now)
+            return True
+        return now - since < self.world.config.source.settle_s
+
+    # the cache
+
+    def _generation(self) -> str:
+        """Everything besides a file's content that its parsed form depends on."""
+        defaults = self.world.config.temporal
+        parts = [_PARSER, self.world.compiler.identity, defaults.namespace, defaults.task_queue]
+        return sha256(canonical([*parts, asdict(limits_of(self.world))]))[:16]
+
+    def _load(self) -> dict[str, _Entry]:
+        if self._entries is None:
+            generation = self._generation()
+            stored = self.world.state.file_cache()
+            self._entries = {
+                path: _from_row(row) for path, row in stored.items() if row.get("generation") == generation
+            }
+        return self._entries
+
+    def _store(self, old: dict[str, _Entry], new: dict[str, _Entry], complete: bool) -> None:
+        generation = self._generation()
+        changed = {
+            path: _to_row(entry.known, entry, generation)
+            for path, entry in new.items()
+            if entry.known is not None and old.get(path) != entry
+        }
+        gone = old.keys() - new.keys() if complete else set()
+        if changed or gone:
+            self.world.state.update_file_cache(changed, gone)
+        self._entries = new if complete else {**old, **new}
+
+    def _forget_refused(self, present: set[str]) -> None:
+        broken = {path for path, entry in (self._entries or {}).items() if isinstance(entry.parsed, Broken)}
+        for path in self.world.state.refused():
+            if path not in present or path not in broken:
+                self.world.state.unrefuse(path)
+
+
+class _Unreadable(Broken):
+    """Text that is no JSON or YAML (yet)."""
+
+
+def _broken_file(seen: source.Seen) -> Broken:
+    problem = seen.problem or Problem("", "can't be read")
+    return Broken(seen.path, sha256(str(problem).encode()), Reason.INVALID_SPEC, (problem,))
+
+
+def _revision(scan: source.Scan) -> str:
+    """The revision of a folder: a digest of its names and contents."""
+    return sha256(canonical([(seen.path, seen.digest) for seen in scan.files]))[:12]
+
+
+def _to_row(known: source.Known, entry: _Entry, generation: str) -> dict[str, Any]:
+    kind = "wanted" if isinstance(entry.parsed, Wanted) else "broken"
+    return {
+        "generation": generation,
+        "stamp": list(known.stamp),
+        "digest": known.digest,
+        "read_at_ns": known.read_at_ns,
+        kind: asdict(entry.parsed),
+    }
+
+
+def _from_row(row: Mapping[str, Any]) -> _Entry:
+    known = source.Known(source.Stamp(*row["stamp"]), row["digest"], row["read_at_ns"])
+    if "wanted" in row:
+        values = dict(row["wanted"])
+        values["placement"] = Placement(**values["placement"])
+        for key in ("workflow_types", "activity_names", "warnings"):
+            values[key] = tuple(values[key])
+        return _Entry(known, Wanted(**values))
+    values = dict(row["broken"])
+    values["reason"] = Reason(values["reason"])
+    values["problems"] = tuple(Problem(**problem) for problem in values["problems"])
+    return _Entry(known, Broken(**values))

@@ -1,0 +1,247 @@
+"""The compiler that the daemon uses: a release's sources in, dist/ and bundle/ out.
+
+    check (TypeScript) ─► emit dist/ ─► bundle/ (esbuild, when there are workflows)
+
+Nothing here runs a spec's code. A stage that fails leaves no `dist/` that could be taken for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from timewright.core import diagnostics
+from timewright.core.errors import DeployError, Reason
+from timewright.edge import esbuild, files
+from timewright.edge.bundle import Bundler, Part
+from timewright.edge.sdkbase import SdkBases, package_version
+from timewright.edge.tsservice import Limits, TypeScriptService
+
+Mode = Literal["check", "transpile", "off"]
+
+#: Raised by hand whenever the same sources and tools would give other output.
+PIPELINE: Final = 1
+_EMITTED: Final = {".ts": ".js", ".tsx": ".js", ".mts": ".mjs", ".cts": ".cjs"}
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """One release to compile. `directory` holds src/, package.json, tsconfig.json (ours, from
+    `core.tsconfig.render`) and the link node_modules. Entry points are paths in it, None when absent."""
+
+    directory: Path
+    workflows: str | None = None
+    activities: str | None = None
+    worker: str | None = None
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """What a compile took. `timings_ms`: by stage. `lane`: who checked (warm-1, cold, transpile, off)."""
+
+    timings_ms: dict[str, float]
+    lane: str
+    warnings: tuple[str, ...] = ()
+
+
+def emitted(source: str) -> str:
+    """Where the compiler puts a source: src/a/b.ts → dist/a/b.js."""
+    path = PurePosixPath(source)
+    return (
+        PurePosixPath("dist", *path.parts[1:]).with_suffix(_EMITTED.get(path.suffix, path.suffix)).as_posix()
+    )
+
+
+class Compiler:
+    """One for the daemon. `start` before, `close` after; jobs may run at the same time."""
+
+    def __init__(
+        self,
+        toolchain: Path,
+        cache: Path,
+        *,
+        mode: Mode = "check",
+        timeout_s: float = 60.0,
+        memory: int = 1024 * 1024 * 1024,
+        node: str = "node",
+    ) -> None:
+        """`toolchain`: where package.json and node_modules of the worker package are. `cache`: a
+        directory of ours. `timeout_s`: seconds for each stage. `memory`: bytes for the compiler.
+
+        Raises DeployError(COMPILER_UNAVAILABLE) when the toolchain isn't installed (not in mode off).
+        """
+        self.mode: Mode = mode
+        self.toolchain = toolchain
+        self.cache = cache
+        self.limits = Limits(timeout=timeout_s, memory=memory)
+        self.typescript_version = self.sdk_version = self.esbuild_version = "off"
+        self._service: TypeScriptService | None = None
+        self._bundler: Bundler | None = None
+        if mode != "off":
+            self._find_tools(node)
+
+    def _find_tools(self, node: str) -> None:
+        self.typescript_version = package_version(self.toolchain, "typescript")
+        self.esbuild_version = package_version(self.toolchain, "esbuild")
+        bases = SdkBases(self.toolchain, self.cache, node)
+        self.sdk_version = bases.sdk_version
+        self._bundler = Bundler(self.toolchain, bases, self.limits)
+        if self.mode == "check":
+            self._service = TypeScriptService(self.toolchain, self.cache, self.limits)
+
+    @property
+    def identity(self) -> str:
+        """Everything about the tools that decides the output; part of every release's digest."""
+        parts = {
+            "pipeline": PIPELINE,
+            "mode": self.mode,
+            "typescript": self.typescript_version,
+            "esbuild": self.esbuild_version,
+            "sdk": self.sdk_version,
+        }
+        return " ".join(f"{name}={value}" for name, value in parts.items())
+
+    @property
+    def fallback(self) -> str:
+        """Why the slow, cold compiler is in use; '' when all is well."""
+        return self._service.fallback if self._service is not None else ""
+
+    async def start(self) -> None:
+        """Warm up. Raises DeployError(COMPILER_UNAVAILABLE)."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        files.sweep(self.cache)
+        service = [self._service.start()] if self._service is not None else []
+        await asyncio.gather(self._make_base(), *service)
+
+    async def _make_base(self) -> None:
+        """The first base takes seconds: have it ready before the first release asks for it."""
+        if self._bundler is not None:
+            # A toolchain that can't make one is reported by each release that needs it.
+            with contextlib.suppress(DeployError):
+                await self._bundler.bases.get()
+
+    async def close(self) -> None:
+        """End every child."""
+        if self._service is not None:
+            await self._service.close()
+
+    async def compile(self, job: CompileJob) -> CompileResult:
+        """Check, emit and bundle one release.
+
+        Raises DeployError: TYPE_CHECK_FAILED or DEPENDENCY_FAILED with the compiler's problems,
+        BUNDLE_FAILED, COMPILE_TIMEOUT, COMPILER_UNAVAILABLE. Nothing is left running, also when
+        cancelled; dist/ and bundle/ of a job that failed or was cancelled mean nothing.
+        """
+        if self.mode == "off":
+            return _mock(job)
+        timings: dict[str, float] = {}
+        if self.mode == "check":
+            lane = await self._check(job, timings)
+        else:
+            lane = "transpile"
+            start = time.perf_counter()
+            await self._transpile(job)
+            timings["emit"] = _since(start)
+        warnings = (self.fallback,) if self.fallback else ()
+        if job.workflows is not None and self._bundler is not None:
+            start = time.perf_counter()
+            await self._bundler.part(job.directory.resolve(), emitted(job.workflows))
+            timings["bundle"] = _since(start)
+        return CompileResult(timings, lane, warnings)
+
+    async def join(self, parts: Iterable[Part], out_dir: Path) -> None:
+        """Join parts into `out_dir`/workflows.js; see Bundler.join for what it raises."""
+        if self._bundler is None:
+            names = sorted(part.workflow_id for part in parts)
+            out_dir.mkdir(parents=True, exist_ok=True)
+            (out_dir / "workflows.js").write_text(f"// compiler.mode is off\n// {json.dumps(names)}\n")
+            return
+        await self._bundler.join(parts, out_dir)
+
+    # --- stages ---
+
+    async def _check(self, job: CompileJob, timings: dict[str, float]) -> str:
+        assert self._service is not None  # noqa: S101 - mode check has one
+        checked = await self._service.compile(job.directory)
+        if checked.problems:
+            raise DeployError(
+                diagnostics.reason(checked.problems),
+                diagnostics.headline(checked.problems),
+                problems=diagnostics.bounded(checked.problems),
+            )
+        timings["check"], timings["emit"] = checked.check_ms, checked.emit_ms
+        return checked.lane
+
+    async def _transpile(self, job: CompileJob) -> None:
+        """src/ to dist/ without types: every file, since there is no program to say which are used."""
+        directory = job.directory.resolve()
+        sources = [path for path in sorted((directory / "src").rglob("*")) if path.is_file()]
+        names = [path.relative_to(directory).as_posix() for path in sources]
+        code = [name for name in names if Path(name).suffix in _EMITTED and not _is_declaration(name)]
+        files.remove(directory / "dist")
+        (directory / "dist").mkdir()
+        for name in names:
+            if name.endswith(".json"):
+                _copy(directory / name, directory / emitted(name))
+        if not code:
+            return
+        command: list[str | Path] = [
+            esbuild.binary(self.toolchain.resolve()),
+            *code,
+            "--outdir=dist",
+            "--outbase=src",
+            f"--format={_module_format(directory)}",
+            "--platform=node",
+            "--sourcemap",
+            "--log-level=error",
+            "--color=false",
+        ]
+        finished = await esbuild.run(command, directory, self.limits)
+        if finished.code != 0:
+            said = finished.stderr.decode("utf-8", errors="replace")
+            raise esbuild.refused(directory, said, Reason.TYPE_CHECK_FAILED)
+
+
+def _module_format(directory: Path) -> str:
+    """What Node will take dist/*.js for, as TypeScript would decide it."""
+    try:
+        options = json.loads((directory / "tsconfig.json").read_bytes())["compilerOptions"]
+        manifest = json.loads((directory / "package.json").read_bytes())
+    except (OSError, ValueError, KeyError):
+        return "cjs"
+    if options.get("module") == "commonjs" or manifest.get("type") != "module":
+        return "cjs"
+    return "esm"
+
+
+def _is_declaration(name: str) -> bool:
+    return name.endswith((".d.ts", ".d.mts", ".d.cts"))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes())
+
+
+def _mock(job: CompileJob) -> CompileResult:
+    """Mode off: small files where a compile would put some, for other people's CI. No process at all."""
+    named = {"workflow": job.workflows, "activities": job.activities, "worker": job.worker}
+    for role, source in named.items():
+        if source is not None:
+            target = job.directory / emitted(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(f"// {role}: compiler.mode is off, {source} was not compiled\n")
+    if job.workflows is not None:
+        (job.directory / "bundle").mkdir(exist_ok=True)
+        (job.directory / "bundle" / "workflow.js").write_text("// compiler.mode is off\n")
+    return CompileResult({}, "off")
+
+
+def _since(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 1)

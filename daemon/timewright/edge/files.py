@@ -1,0 +1,103 @@
+"""Small verbs on files that survive a crash: write, publish by rename, sync, link, remove."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+
+def unique(stem: str = "") -> str:
+    """A temporary name that nobody else has, known as ours by its start (swept at the next start)."""
+    return f".tmp-{stem}{uuid.uuid4().hex[:12]}"
+
+
+def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write and fsync one file that nobody reads yet."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put `data` at `path` by rename: a reader sees the old file or the new one."""
+    temporary = path.parent / unique()
+    try:
+        write(temporary, data, mode=mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """Make every file and directory below `root` durable. An error of fsync is not retried: after
+    one the kernel may have dropped the data (faults.md C3), so the caller throws the tree away."""
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = Path(directory, name)
+            if path.is_symlink():
+                continue
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_directory(Path(directory))
+
+
+def point(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target` by one rename, whatever it was."""
+    temporary = link.parent / unique(link.name[:100] + "-")
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(link)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(link.parent)
+
+
+def read_link(link: Path) -> str | None:
+    """Where a link points; None when there is none (or something else is in its place)."""
+    try:
+        return os.readlink(link)  # noqa: PTH115 - the text as it stands, not a resolved path
+    except OSError:
+        return None
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole tree; what is not there is fine. A tree vanishes from its
+    name first, so that a reader never sees a part of it."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    doomed = path if path.name.startswith(".tmp-") else path.parent / unique("gone-")
+    if doomed != path:
+        path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(parent: Path) -> int:
+    """Remove leftovers of a crash directly below `parent`; returns how many there were."""
+    count = 0
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(parent):
+            if entry.name.startswith(".tmp-"):
+                remove(Path(entry.path))
+                count += 1
+    return count

@@ -1,0 +1,164 @@
+"""Pool versions: which releases are served together on one task queue, published like releases.
+
+    pools/{namespace}/{task queue}/{version}/   pool.toml, workflows.js
+    pools/{namespace}/{task queue}/current  ->  {version}
+
+The directory is named by the pool version, not by the Build ID: a change of activities is another
+version with the same Build ID (design §7), and both must be able to lie side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import tomli_w
+
+from timewright.core.digest import build_id, pool_version
+from timewright.edge import files
+from timewright.edge.compiler import emitted
+from timewright.edge.releases import Receipt
+
+Key = tuple[str, str]  # (namespace, task queue)
+
+
+@dataclass(frozen=True)
+class PoolVersion:
+    """One version as published: its id and its members, workflow id → release."""
+
+    version: str
+    build_id: str
+    members: Mapping[str, str]
+
+
+class Pools:
+    """The pools of one data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.root = data / "pools"
+
+    def prepare(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        for key in self.keys():
+            files.sweep(self.home(key))
+
+    def home(self, key: Key) -> Path:
+        return self.root / _safe(key[0]) / _safe(key[1])
+
+    def keys(self) -> Iterator[Key]:
+        """Every pool that has a directory."""
+        for namespace in _folders(self.root):
+            for queue in _folders(self.root / namespace):
+                yield unquote(namespace), unquote(queue)
+
+    def link(self, key: Key) -> str | None:
+        """The version that `current` names, whether it is whole or not; None when nothing is current."""
+        return files.read_link(self.home(key) / "current")
+
+    def current(self, key: Key) -> PoolVersion | None:
+        """The version that new work goes to; None when there is none, or it is unreadable."""
+        try:
+            text = (self.home(key) / "current" / "pool.toml").read_text("utf-8")
+            found = tomllib.loads(text)
+            members = {item["workflow_id"]: item["release"] for item in found.get("releases", [])}
+            return PoolVersion(found["pool_version"], found["build_id"], members)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self, key: Key) -> Path:
+        """A new, empty directory to build a version in."""
+        home = self.home(key)
+        directory = home / files.unique()
+        directory.mkdir(parents=True)
+        return directory
+
+    def describe(self, key: Key, members: Iterable[Receipt], *, sdk: str, releases: Path) -> dict[str, Any]:
+        """The content of pool.toml for these members (contract with the worker host)."""
+        ordered = sorted(members, key=lambda receipt: receipt.workflow_id)
+        bundles = {receipt.workflow_id: receipt.bundle for receipt in ordered if receipt.bundle}
+        isolation = ordered[0].isolation
+        base = os.path.relpath(releases, self.home(key) / "version")
+        content: dict[str, Any] = {
+            "format": 1,
+            "pool_version": pool_version(((r.workflow_id, r.digest) for r in ordered), sdk),
+            "build_id": build_id(bundles, sdk),
+            "namespace": key[0],
+            "task_queue": key[1],
+            "isolation": isolation,
+            "sdk": sdk,
+            "releases": [_member(receipt, base) for receipt in ordered],
+        }
+        if isolation == "shared" and bundles:
+            content["bundle"] = "workflows.js"
+        return content
+
+    def publish(self, key: Key, build: Path, content: Mapping[str, Any]) -> Path:
+        """Seal a built version under its final name; returns that name."""
+        (build / "pool.toml").write_bytes(tomli_w.dumps(dict(content)).encode())
+        files.sync_tree(build)
+        final = self.home(key) / str(content["pool_version"])
+        if final.exists():
+            files.remove(final)
+        build.rename(final)
+        files.sync_directory(final.parent)
+        return final
+
+    def has(self, key: Key, version: str) -> bool:
+        return (self.home(key) / version / "pool.toml").is_file()
+
+    def make_current(self, key: Key, version: str) -> None:
+        """Swap the pool to a version, by one rename."""
+        files.point(self.home(key) / "current", version)
+
+    def drop(self, key: Key) -> None:
+        """The pool has no member any more: nothing is current."""
+        (self.home(key) / "current").unlink(missing_ok=True)
+        if self.home(key).is_dir():
+            files.sync_directory(self.home(key))
+
+    def collect(self, key: Key, keep: Iterable[str]) -> None:
+        """Remove versions other than those in `keep`."""
+        wanted = {*keep, "current"}
+        for name in list(_folders(self.home(key))):
+            if name not in wanted:
+                files.remove(self.home(key) / name)
+
+
+def _member(receipt: Receipt, base: str) -> dict[str, Any]:
+    member: dict[str, Any] = {
+        "workflow_id": receipt.workflow_id,
+        "release": receipt.release,
+        "path": f"{base}/{receipt.workflow_id}/{receipt.release}",
+        "workflow_types": list(receipt.workflow_types),
+        "activity_names": list(receipt.activity_names),
+    }
+    if receipt.activities:
+        member["activities"] = emitted(receipt.activities)
+    if receipt.isolation == "process" and receipt.worker:
+        member["worker"] = emitted(receipt.worker)
+        member["env"] = dict(receipt.env)
+    return member
+
+
+def _safe(name: str) -> str:
+    """A queue or namespace name as a directory name: percent-encoded, no leading dot."""
+    text = quote(name, safe="")
+    return "%2E" + text[1:] if text.startswith(".") else text
+
+
+def _folders(path: Path) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(path))
+    except OSError:
+        return
+    yield from (
+        entry.name
+        for entry in entries
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+    )

@@ -1,0 +1,160 @@
+"""The SDK's part of every workflow bundle, made once by the SDK's own bundler and kept on disk.
+
+    cache/base/{key}/base.js base.json     key = digest of (SDK version, base.js, specifiers)
+
+The only step of compiling that needs Node: about 2 s, once for each SDK version (compile.md §5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from timewright.core.errors import DeployError, Reason
+from timewright.core.sourcemap import State
+from timewright.edge import files, process
+
+#: What workflow code may `require` without a base of its own.
+SPECIFIERS: Final = (
+    "@temporalio/common",
+    "@temporalio/workflow",
+    "@temporalio/workflow/lib/interceptors",
+    "assert",
+    "nexus-rpc",
+    "url",
+    "util",
+)
+_TIMEOUT: Final = 120.0
+
+
+@dataclass(frozen=True)
+class Base:
+    """The code of the SDK without its map, and what is needed to append to both.
+
+    `lines` of the code; `mapped`: lines that the mappings span; `end`: where their deltas stand.
+    `disallowed`: modules that the SDK's bundler refuses, with everything below them.
+    """
+
+    sdk: str
+    code: bytes
+    sources: tuple[str, ...]
+    names: tuple[str, ...]
+    mappings: str
+    mapped: int
+    end: State
+    disallowed: tuple[str, ...]
+
+    @property
+    def lines(self) -> int:
+        return self.code.count(b"\n")
+
+
+class SdkBases:
+    """Bases by what they let workflow code require."""
+
+    def __init__(self, toolchain: Path, cache: Path, node: str) -> None:
+        self.toolchain = toolchain.resolve()
+        self.home = cache / "base"
+        self.node = node
+        self.sdk_version = package_version(toolchain, "@temporalio/worker")
+        self._loaded: dict[str, Base] = {}
+        self._lock = asyncio.Lock()
+
+    async def get(self, requires: Iterable[str] = ()) -> Base:
+        """The base whose table holds the usual specifiers and these.
+
+        Raises DeployError: COMPILER_UNAVAILABLE when Node or our base.js isn't there, BUNDLE_FAILED
+        when the SDK's bundler refuses one of `requires`.
+        """
+        extra = sorted(set(requires) - set(SPECIFIERS))
+        specifiers = sorted({*SPECIFIERS, *extra})
+        key = self._key(specifiers)
+        if key in self._loaded:
+            return self._loaded[key]
+        async with self._lock:
+            if key not in self._loaded:
+                if not (self.home / key / "base.json").is_file():
+                    await self._make(key, specifiers, extra)
+                # Two are plenty: the usual one, and one that some pool needs besides.
+                if len(self._loaded) >= 2:
+                    self._loaded.pop(next(iter(self._loaded)))
+                self._loaded[key] = await asyncio.to_thread(_load, self.home / key)
+            return self._loaded[key]
+
+    def _script(self) -> Path:
+        return self.toolchain / "dist" / "base.js"
+
+    def _key(self, specifiers: Iterable[str]) -> str:
+        try:
+            script = self._script().read_bytes()
+        except OSError:
+            raise DeployError(
+                Reason.COMPILER_UNAVAILABLE,
+                "dist/base.js is missing: the worker package isn't built",
+                hint=f"run `npm run build` in {self.toolchain}",
+            ) from None
+        text = "\n".join((self.sdk_version, *specifiers))
+        return hashlib.sha256(script + b"\0" + text.encode()).hexdigest()[:16]
+
+    async def _make(self, key: str, specifiers: list[str], extra: list[str]) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        files.sweep(self.home)
+        temporary = self.home / files.unique()
+        command: list[str | Path] = [self.node, self._script(), "--out", temporary, "--specifiers", json.dumps(specifiers)]
+        try:
+            finished = await process.run(command, cwd=self.toolchain, timeout=_TIMEOUT)
+            if finished.code != 0:
+                raise self._failure(finished.stderr.decode("utf-8", errors="replace"), extra)
+            files.sync_tree(temporary)
+            temporary.rename(self.home / key)
+        except (OSError, TimeoutError) as error:
+            raise DeployError(
+                Reason.COMPILER_UNAVAILABLE,
+                f"can't make the SDK's part of the bundle: {error or 'it took too long'}",
+                hint="is Node installed? `timewright doctor` shows what is missing",
+            ) from error
+        finally:
+            files.remove(temporary)
+        files.sync_directory(self.home)
+
+    def _failure(self, said: str, extra: list[str]) -> DeployError:
+        detail = said.replace(f"{self.toolchain}/", "").strip()[-800:]
+        if extra:
+            listed = ", ".join(extra)
+            return DeployError(
+                Reason.BUNDLE_FAILED,
+                f"the SDK's bundler refuses {listed}",
+                hint="import it from an activity, or use what @temporalio/workflow exports",
+            )
+        return DeployError(Reason.COMPILER_UNAVAILABLE, f"the SDK's bundler failed on its own part: {detail}")
+
+
+def _load(home: Path) -> Base:
+    found = json.loads((home / "base.json").read_bytes())
+    end = found["end"]
+    return Base(
+        sdk=found["sdk"],
+        code=(home / "base.js").read_bytes(),
+        sources=tuple(found["sources"]),
+        names=tuple(found["names"]),
+        mappings=found["mappings"],
+        mapped=end["lines"],
+        end=State(end["source"], end["line"], end["column"], end["name"]),
+        disallowed=tuple(found["disallowed"]),
+    )
+
+
+def package_version(toolchain: Path, name: str) -> str:
+    """The installed version of a package. Raises DeployError(COMPILER_UNAVAILABLE) when it isn't there."""
+    try:
+        manifest = json.loads((toolchain / "node_modules" / name / "package.json").read_bytes())
+        return str(manifest["version"])
+    except (OSError, ValueError, KeyError):
+        raise DeployError(
+            Reason.COMPILER_UNAVAILABLE, f"{name} is not installed", hint=f"run `npm ci` in {toolchain}"
+        ) from None

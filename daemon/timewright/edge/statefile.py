@@ -1,0 +1,338 @@
+"""The state file: SQLite, what is deployed, what happened and why. Never the truth about the
+world: when it is lost, it is rebuilt from the receipts in the tree.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from timewright.core.errors import Problem, Reason, TimewrightError
+from timewright.core.state import Failure, Health, Record, Status, check_transition
+
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE workflows (            -- one row a workflow: where it stands
+  workflow_id TEXT PRIMARY KEY,
+  status TEXT NOT NULL, since REAL NOT NULL, because TEXT NOT NULL,
+  name TEXT NOT NULL, source TEXT NOT NULL,
+  revision TEXT NOT NULL, read_at REAL NOT NULL,
+  attempted TEXT NOT NULL, applied TEXT NOT NULL, failure TEXT,
+  attempts INTEGER NOT NULL, retry_at REAL,
+  health TEXT NOT NULL, health_reason TEXT NOT NULL, health_since REAL NOT NULL,
+  pool TEXT NOT NULL, held TEXT NOT NULL, warnings TEXT NOT NULL
+) STRICT;
+CREATE TABLE history (              -- append-only: one row a transition
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at REAL NOT NULL, workflow_id TEXT NOT NULL,
+  old TEXT, new TEXT NOT NULL, because TEXT NOT NULL,
+  digest TEXT NOT NULL, revision TEXT NOT NULL, source TEXT NOT NULL,
+  failure TEXT, timings TEXT NOT NULL
+) STRICT;
+CREATE INDEX history_by_workflow ON history (workflow_id, id);
+CREATE TRIGGER history_is_kept BEFORE UPDATE ON history
+  BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+CREATE TABLE releases (             -- compiled code by digest: what the tree holds, and its receipt
+  digest TEXT PRIMARY KEY, workflow_id TEXT NOT NULL, created REAL NOT NULL, receipt TEXT NOT NULL
+) STRICT;
+CREATE TABLE files (                -- the stat cache of the source, as git's index
+  path TEXT PRIMARY KEY, entry TEXT NOT NULL
+) STRICT;
+CREATE TABLE refused (              -- files of the source that hold no readable workflow id
+  path TEXT PRIMARY KEY, content TEXT NOT NULL, at REAL NOT NULL, failure TEXT NOT NULL
+) STRICT;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of the history. `old` None: the row starts a workflow's life in this state file."""
+
+    id: int
+    at: float
+    workflow_id: str
+    old: Status | None
+    new: Status
+    because: str
+    digest: str
+    revision: str
+    source: str
+    failure: Failure | None
+    timings: Mapping[str, float]
+
+
+class StateFile:
+    """One open state file. `rebuilt`: why it had to be made anew, '' when it hadn't."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.rebuilt = ""
+        self._db = self._read_only() if read_only else self._open()
+
+    @classmethod
+    def snapshot(cls, path: Path) -> StateFile:
+        """A copy in memory, to plan on: whatever is done to it touches no file."""
+        self = cls.__new__(cls)
+        self.path, self.rebuilt = path, ""
+        self._db = sqlite3.connect(":memory:", isolation_level=None)
+        if path.exists():
+            original = cls(path, read_only=True)
+            original._db.backup(self._db)
+            original.close()
+        else:
+            self._db.executescript(_TABLES)
+        return self
+
+    # opening
+
+    def _read_only(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise TimewrightError(
+                f"there is no state file {self.path}", hint="nothing was deployed there yet"
+            )
+        db = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=5)
+        self._check_schema(db)
+        return db
+
+    def _open(self) -> sqlite3.Connection:
+        self._check_kind()
+        existed = self.path.exists() and self.path.stat().st_size > 0
+        if not existed:
+            self.rebuilt = f"there was no state file {self.path.name}"
+            return self._create()
+        try:
+            db = self._connect()
+            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("quick_check found damage")
+            self._check_schema(db)
+        except sqlite3.DatabaseError as error:
+            self.rebuilt = f"the state file was damaged ({error}); kept as {self._move_aside()}"
+            return self._create()
+        return db
+
+    def _check_kind(self) -> None:
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+            raise TimewrightError(f"{self.path} is not a regular file", hint="move it away")
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")  # an acknowledged transition survives a power cut
+        return db
+
+    def _create(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self.path.touch(mode=0o600)
+        db = self._connect()
+        db.executescript(f"BEGIN;{_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+        return db
+
+    def _move_aside(self) -> str:
+        name = f"{self.path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}"
+        self.path.rename(self.path.with_name(name))
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        return name
+
+    def _check_schema(self, db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise TimewrightError(
+                f"{self.path} was written by a newer timewright (schema {version}, we know {SCHEMA})",
+                hint="upgrade timewright, or use another --data directory",
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+    # workflows
+
+    def records(self) -> dict[str, Record]:
+        rows = self._rows("SELECT * FROM workflows ORDER BY workflow_id")
+        return {row["workflow_id"]: _record(row) for row in rows}
+
+    def record(self, workflow_id: str) -> Record | None:
+        for row in self._rows("SELECT * FROM workflows WHERE workflow_id = ?", workflow_id):
+            return _record(row)
+        return None
+
+    def save(self, record: Record) -> None:
+        """Store what changed besides the status (health, hold, where the spec lies)."""
+        values = _row(record)
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        self._db.execute(f"INSERT OR REPLACE INTO workflows ({names}) VALUES ({marks})", [*values.values()])  # noqa: S608
+
+    def transition(
+        self,
+        record: Record,
+        new: Status,
+        *,
+        because: str,
+        now: float,
+        digest: str = "",
+        timings: Mapping[str, float] | None = None,
+        **changes: Any,
+    ) -> Record:
+        """Move a workflow to another status: its row and one of history, or neither.
+
+        `changes`: further fields of Record. Raises IllegalTransitionError for one not in the table.
+        """
+        check_transition(record.status, new)
+        changed = replace(record, status=new, since=now, because=because, **changes)
+        failure = changed.failure if new is Status.DEPLOYMENT_FAILED else None
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self.save(changed)
+            self._append(record.status, changed, now, digest, failure, timings or {})
+        return changed
+
+    def adopt(self, record: Record, *, now: float) -> None:
+        """A workflow found in the tree when the state file was rebuilt: its history starts here."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self.save(record)
+            self._append(None, record, now, record.applied, None, {})
+
+    def forget(self, workflow_id: str) -> None:
+        self._db.execute("DELETE FROM workflows WHERE workflow_id = ?", [workflow_id])
+
+    def _append(
+        self,
+        old: Status | None,
+        record: Record,
+        now: float,
+        digest: str,
+        failure: Failure | None,
+        timings: Mapping[str, float],
+    ) -> None:
+        self._db.execute(
+            "INSERT INTO history (at, workflow_id, old, new, because, digest, revision, source, failure,"
+            " timings) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            [
+                now,
+                record.workflow_id,
+                old,
+                record.status,
+                record.because,
+                digest,
+                record.revision,
+                record.source,
+                _failure_text(failure),
+                json.dumps({name: round(value, 1) for name, value in timings.items()}),
+            ],
+        )
+
+    def history(self, workflow_id: str | None = None, *, after: int = 0, last: int = 0) -> list[Event]:
+        """Transitions in order; of one workflow or all; with id > `after`; the `last` n (0: all)."""
+        rows = list(
+            self._rows(
+                "SELECT * FROM history WHERE id > ?1 AND (?2 IS NULL OR workflow_id = ?2)"
+                " ORDER BY id DESC LIMIT ?3",
+                after,
+                workflow_id,
+                last or -1,
+            )
+        )
+        return [_event(row) for row in reversed(rows)]
+
+    # releases
+
+    def add_release(self, digest: str, workflow_id: str, created: float, receipt: str) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO releases VALUES (?,?,?,?)", [digest, workflow_id, created, receipt]
+        )
+
+    def drop_releases(self, workflow_id: str, short: Iterable[str]) -> None:
+        for name in short:
+            self._db.execute(
+                "DELETE FROM releases WHERE workflow_id = ? AND digest LIKE ?", [workflow_id, f"{name}%"]
+            )
+
+    # source
+
+    def file_cache(self) -> dict[str, dict[str, Any]]:
+        return {row["path"]: json.loads(row["entry"]) for row in self._rows("SELECT * FROM files")}
+
+    def update_file_cache(self, changed: Mapping[str, Mapping[str, Any]], gone: Iterable[str]) -> None:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?,?)",
+                [(path, json.dumps(entry, separators=(",", ":"))) for path, entry in changed.items()],
+            )
+            self._db.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
+
+    def refused(self) -> dict[str, tuple[str, Failure]]:
+        """Files without a readable workflow id: path → (content digest, failure)."""
+        rows = self._rows("SELECT * FROM refused ORDER BY path")
+        return {row["path"]: (row["content"], _failure(row["failure"])) for row in rows if row["failure"]}  # type: ignore[misc]
+
+    def refuse(self, path: str, content: str, failure: Failure, *, now: float) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO refused VALUES (?,?,?,?)", [path, content, now, _failure_text(failure)]
+        )
+
+    def unrefuse(self, path: str) -> None:
+        self._db.execute("DELETE FROM refused WHERE path = ?", [path])
+
+    # facts: small things about the daemon itself, for `status`
+
+    def fact(self, name: str) -> Any:
+        for row in self._rows("SELECT value FROM facts WHERE name = ?", name):
+            return json.loads(row["value"])
+        return None
+
+    def set_fact(self, name: str, value: Any) -> None:
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", [name, json.dumps(value)])
+
+    def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
+        cursor = self._db.execute(query, values)
+        names = [column[0] for column in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+
+
+def _row(record: Record) -> dict[str, Any]:
+    values = dict(record.__dict__)
+    values["failure"] = _failure_text(record.failure)
+    values["warnings"] = json.dumps(record.warnings)
+    return values
+
+
+def _record(row: dict[str, Any]) -> Record:
+    values = dict(row)
+    values["status"] = Status(row["status"])
+    values["health"] = Health(row["health"])
+    values["failure"] = _failure(row["failure"])
+    values["warnings"] = tuple(json.loads(row["warnings"]))
+    return Record(**values)
+
+
+def _event(row: dict[str, Any]) -> Event:
+    values = dict(row)
+    values["old"] = Status(row["old"]) if row["old"] else None
+    values["new"] = Status(row["new"])
+    values["failure"] = _failure(row["failure"])
+    values["timings"] = json.loads(row["timings"])
+    return Event(**values)
+
+
+def _failure_text(failure: Failure | None) -> str | None:
+    return None if failure is None else json.dumps(asdict(failure))
+
+
+def _failure(text: str | None) -> Failure | None:
+    if text is None:
+        return None
+    values = json.loads(text)
+    problems = tuple(Problem(**item) for item in values["problems"])
+    return Failure(Reason(values["reason"]), values["message"], problems, values["transient"])

@@ -1,0 +1,178 @@
+"""Talks to the worker host: says "look again" after a publish, and asks what it really runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_MAX_ANSWER = 8 * 1024 * 1024  # bytes: a host that answers more is not ours
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """The host's answer to a reload. `ok`: the release is being served.
+
+    `reason`: '' or the host's word (LoadFailed, TemporalUnreachable, Timeout, Superseded, …), or
+    'Unreachable' when there was no answer. `failed`: workflow id → why its release can't be loaded.
+    """
+
+    ok: bool
+    reason: str = ""
+    error: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the host says it runs. `releases`: workflow id → the release that polls.
+
+    `reachable` False: the host doesn't answer, `error` says how. `temporal`: '' or why Temporal
+    can't be reached. `troubles`: workflow id → why it isn't served. `plain`: a worker that only
+    knows the reload call (404 on the list); nothing can be said of it.
+    """
+
+    reachable: bool
+    error: str = ""
+    temporal: str = ""
+    releases: Mapping[str, str] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    plain: bool = False
+
+
+class WorkerHost:
+    """A client of one worker host. `url`: `unix:/path/of.sock` or `http://host:port`."""
+
+    def __init__(self, url: str, *, token: str = "", timeout: float = 15.0) -> None:
+        self.url = url
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._directory: int | None = None
+        self._socket = Path(url.removeprefix("unix:")) if url.startswith("unix:") else None
+        base = "http://worker" if self._socket else url
+        self._client = httpx.AsyncClient(
+            base_url=base,
+            headers=headers,
+            timeout=httpx.Timeout(timeout, connect=2.0),
+            transport=httpx.AsyncHTTPTransport(uds=self._short_path()) if self._socket else None,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def _short_path(self) -> str | None:
+        """A socket's path fits in 107 bytes or can't be used; through the directory's descriptor
+        any depth works (Linux)."""
+        if self._socket is None or len(os.fsencode(self._socket)) <= 100:
+            return str(self._socket)
+        self._socket.parent.mkdir(parents=True, exist_ok=True)
+        self._directory = os.open(self._socket.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._directory}/{self._socket.name}"
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        if self._directory is not None:
+            with suppress(OSError):
+                os.close(self._directory)
+
+    async def reload(
+        self, workflow_id: str, *, action: str, release: str = "", version: str = ""
+    ) -> Reloaded:
+        """Tell the host that a workflow changed. Never raises for what the host does or doesn't say."""
+        body = {"workflowId": workflow_id, "action": action}
+        if release:
+            body |= {"release": release, "poolVersion": version}
+        try:
+            status, answer = await self._call("POST", "/workflows/reload", body)
+        except _NoAnswerError as error:
+            return Reloaded(False, "Unreachable", str(error))
+        failed = {
+            str(item["workflowId"]): str(item.get("error", ""))
+            for item in _dicts(answer.get("failed"))
+            if "workflowId" in item
+        }
+        if status == 200 and answer.get("success", True) is True:
+            return Reloaded(True)
+        reason = str(answer.get("reason") or f"HTTP {status}")
+        return Reloaded(False, reason, str(answer.get("error") or "")[:2000], failed)
+
+    async def sync(self) -> bool:
+        """Tell the host to look at the whole tree again; whether it answered that it did."""
+        try:
+            status, _ = await self._call("POST", "/workflows/sync", {})
+        except _NoAnswerError:
+            return False
+        return status == 200
+
+    async def serving(self) -> Serving:
+        """Ask what the host runs. Never raises for what the host does or doesn't say."""
+        try:
+            status, answer = await self._call("GET", "/workflows", None)
+        except _NoAnswerError as error:
+            return Serving(False, error=str(error))
+        if status in (404, 405, 501):
+            return Serving(True, plain=True)
+        if status != 200 or not isinstance(answer.get("pools"), list):
+            return Serving(False, error=f"it answered HTTP {status} to GET /workflows")
+        return _serving(answer)
+
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> tuple[int, dict[str, Any]]:
+        try:
+            async with self._client.stream(method, path, json=body) as response:
+                data = bytearray()
+                async for chunk in response.aiter_bytes():
+                    data += chunk
+                    if len(data) > _MAX_ANSWER:
+                        raise _NoAnswerError("its answer does not end")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise _NoAnswerError(_describe(error)) from None
+        try:
+            answer = httpx.Response(200, content=bytes(data)).json()
+        except ValueError:
+            answer = {}
+        return response.status_code, answer if isinstance(answer, dict) else {}
+
+
+class _NoAnswerError(Exception):
+    """There was no answer, or none that ends."""
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return "nobody answers there"
+    if isinstance(error, httpx.TimeoutException):
+        return "it does not answer in time"
+    return f"it broke off ({type(error).__name__})"
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _serving(answer: Mapping[str, Any]) -> Serving:
+    temporal = answer.get("temporal")
+    unreachable = ""
+    if isinstance(temporal, dict) and temporal.get("reachable") is False:
+        unreachable = f"Temporal at {temporal.get('address', '?')} does not answer"
+    releases: dict[str, str] = {}
+    troubles: dict[str, str] = {}
+    for pool in _dicts(answer.get("pools")):
+        if pool.get("current") is False:
+            continue
+        for item in _dicts(pool.get("releases")):
+            workflow_id = str(item.get("workflowId", ""))
+            trouble = str(item.get("error") or "")
+            if pool.get("state") == "polling" and not trouble:
+                releases[workflow_id] = str(item.get("release", ""))
+            else:
+                state = f"its worker process is {pool.get('state')}"
+                last = str(pool.get("lastError") or "").strip()
+                troubles[workflow_id] = trouble or (
+                    f"{state}: {last.splitlines()[-1][:300]}" if last else state
+                )
+    return Serving(True, temporal=unreachable, releases=releases, troubles=troubles)

@@ -1,0 +1,247 @@
+"""The process: wiring, wake, signals, and the loop around the passes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+from timewright import log
+from timewright.apply import Applier
+from timewright.config import Config
+from timewright.core.errors import DeployError, TimewrightError
+from timewright.edge import files
+from timewright.edge.compiler import Compiler, Mode
+from timewright.edge.lock import DataLock
+from timewright.edge.pools import Pools
+from timewright.edge.releases import Releases
+from timewright.edge.statefile import StateFile
+from timewright.edge.watch import Watcher
+from timewright.edge.worker import WorkerHost
+from timewright.reconcile import Reconciler
+from timewright.world import World
+
+#: Seconds before the next try when a pass itself fails (the tree or the state file can't be used).
+_PASS_RETRY = (1.0, 60.0)
+
+
+def make_world(config: Config, state: StateFile) -> World:
+    """The tools of one data directory, opened but not started."""
+    return World(
+        config=config,
+        state=state,
+        releases=Releases(config.data_path, config.workflows_path, config.activities_path),
+        pools=Pools(config.data_path),
+        compiler=make_compiler(config, config.data_path / "cache"),
+        worker=WorkerHost(
+            config.worker_url, token=config.worker_token(), timeout=config.worker.reload_timeout_s
+        ),
+    )
+
+
+def make_compiler(config: Config, cache: Path) -> Compiler:
+    """The compiler by the settings, not started. Raises DeployError when it isn't installed."""
+    settings = config.compiler
+    return Compiler(
+        config.toolchain_path,
+        cache,
+        mode=cast("Mode", settings.mode),
+        timeout_s=settings.timeout_s,
+        memory=settings.memory_mib * 1024 * 1024,
+        node=settings.node,
+    )
+
+
+@contextmanager
+def locked(config: Config) -> Iterator[None]:
+    """Make the data directory and hold its lock. Raises TimewrightError when another holds it."""
+    try:
+        config.data_path.mkdir(parents=True, exist_ok=True)
+        config.source_path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TimewrightError(
+            f"{error.filename} can't be made: {error.strerror}", hint="check the path and who owns it"
+        ) from None
+    lock = DataLock(config.data_path / "timewright.lock")
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[World]:
+    """A world ready for passes: swept, its state read or rebuilt, its compiler starting."""
+    state = StateFile(config.state_path)
+    world = make_world(config, state)
+    try:
+        _prepare(world)
+        await _start_compiler(world)
+        yield world
+    finally:
+        await world.compiler.close()
+        await world.worker.close()
+        with suppress(sqlite3.Error):
+            state.close()
+
+
+async def _start_compiler(world: World) -> None:
+    """A compiler that can't start fails each deploy that needs it, with retries; not the daemon."""
+    try:
+        await world.compiler.start()
+    except DeployError as error:
+        log.get().error("compiler", reason=error.reason, because=error.message)
+    if world.compiler.fallback:
+        log.get().warning("compiler", because=world.compiler.fallback)
+
+
+def _prepare(world: World) -> None:
+    swept = world.releases.prepare()
+    world.pools.prepare()
+    _link_dependencies(world)
+    world.records = world.state.records()
+    if world.state.rebuilt:
+        log.get().info("state file made", because=world.state.rebuilt)
+    adopted = world.adopt_tree()
+    if adopted:
+        log.get().warning(
+            "rebuilt from the tree", workflows=adopted, because="the state file did not know them"
+        )
+    if swept:
+        log.get().info("swept", leftovers=swept, because="an earlier run was interrupted")
+
+
+def _link_dependencies(world: World) -> None:
+    """The shared node_modules of all releases that need nothing but the SDK: the toolchain's own,
+    so that activities and the worker that runs them load one and the same SDK."""
+    home = world.config.data_path / "dependencies" / Applier(world).dependencies_key()
+    home.mkdir(parents=True, exist_ok=True)
+    target = str(world.config.toolchain_path / "node_modules")
+    if files.read_link(home / "node_modules") != target:
+        files.point(home / "node_modules", target)
+
+
+async def apply_once(config: Config) -> list[str]:
+    """One pass to its end: everything that the source asks for is done or has failed. Returns the
+    ids (or files) that failed."""
+    with locked(config):
+        async with opened(config) as world:
+            reconciler = Reconciler(world)
+            await reconciler.health.check()
+            while (await reconciler.run_pass()).settling:
+                await reconciler.settled()
+                await asyncio.sleep(0.1)
+            await reconciler.settled()
+            await reconciler.health.check()
+            await reconciler.close()
+            return failures(world)
+
+
+def failures(world: World) -> list[str]:
+    """What is in a failed state now."""
+    failed = [record.workflow_id for record in world.records.values() if record.failure is not None]
+    return [*failed, *world.state.refused()]
+
+
+class Service:
+    """The daemon. `run` returns after a signal, when all is put away."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        with locked(self.config):
+            async with opened(self.config) as world:
+                reconciler = Reconciler(world, self._wake.set)
+                watcher = Watcher(self.config.source_path, self._wake.set)
+                self._listen()
+                await watcher.start()
+                _announce(self.config, watcher)
+                watching = asyncio.create_task(self._watch_health(reconciler))
+                try:
+                    await self._loop(reconciler, watcher)
+                finally:
+                    watching.cancel()
+                    await asyncio.wait([watching])
+                    await watcher.stop()
+                    await reconciler.close()
+        log.get().info("stopped")
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._wake.set)
+
+    def _on_signal(self) -> None:
+        """The first signal lets the current step finish; the second stops at once."""
+        if self._stop.is_set():
+            os._exit(130)
+        log.get().info("stopping", because="asked by a signal; once more stops at once")
+        self.stop()
+
+    async def _loop(self, reconciler: Reconciler, watcher: Watcher) -> None:
+        wait = _PASS_RETRY[0]
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                await watcher.refresh()
+                report = await reconciler.run_pass()
+                wait = _PASS_RETRY[0]
+            except (OSError, sqlite3.Error) as error:
+                log.get().error("pass failed", because=str(error), next_try_s=wait)
+                await self._sleep(wait)
+                wait = min(wait * 2, _PASS_RETRY[1])
+                continue
+            await self._sleep(self._pause(reconciler, watcher, report.settling))
+
+    def _pause(self, reconciler: Reconciler, watcher: Watcher, settling: bool) -> float:
+        """Seconds until the next pass when nothing wakes us."""
+        pause = self.config.source.scan_interval_s
+        if watcher.mode == "polling":
+            pause = min(pause, 1.0)
+        if settling:
+            pause = min(pause, 0.1)
+        due = reconciler.next_retry()
+        if due is not None:
+            pause = min(pause, max(0.05, due - time.time()))
+        return pause
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    async def _watch_health(self, reconciler: Reconciler) -> None:
+        """Looks at the worker host beside the passes: a host that hangs holds up no deploy."""
+        while True:
+            try:
+                await reconciler.health.check(reconciler.busy())
+            except (OSError, sqlite3.Error) as error:
+                log.get().error("health check failed", because=str(error))
+            await asyncio.sleep(self.config.worker.check_interval_s)
+
+
+def _announce(config: Config, watcher: Watcher) -> None:
+    log.get().info(
+        "timewright is up",
+        specs=str(config.source_path),
+        tree=str(config.workflows_path),
+        worker=config.worker_url,
+        temporal=config.temporal.address,
+        watching=watcher.mode,
+    )
+    if watcher.problem:
+        log.get().warning("watching is limited", because=watcher.problem)

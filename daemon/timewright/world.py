@@ -1,0 +1,184 @@
+"""What one reconciler works with: the outside things, and its view of where every workflow stands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from timewright import log
+from timewright.config import Config
+from timewright.core.plan import Live
+from timewright.core.state import Failure, Health, Record, Status
+from timewright.edge.compiler import Compiler
+from timewright.edge.pools import Key, Pools, PoolVersion
+from timewright.edge.releases import Receipt, Releases
+from timewright.edge.statefile import StateFile
+from timewright.edge.worker import WorkerHost
+
+
+@dataclass
+class World:
+    """The tools of a pass, and what it knows. Only the event loop's thread touches it."""
+
+    config: Config
+    state: StateFile
+    releases: Releases
+    pools: Pools
+    compiler: Compiler
+    worker: WorkerHost
+    clock: Callable[[], float] = time.time
+    records: dict[str, Record] = field(default_factory=dict)
+    receipts: dict[str, Receipt] = field(default_factory=dict)  # live ones, by workflow id
+    pool_versions: dict[Key, PoolVersion] = field(default_factory=dict)
+    pool_links: dict[Key, str] = field(default_factory=dict)
+    pool_locks: dict[Key, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    # where a workflow stands
+
+    def record(self, workflow_id: str) -> Record:
+        return self.records.get(workflow_id) or Record(workflow_id)
+
+    def move(
+        self,
+        record: Record,
+        new: Status,
+        because: str,
+        *,
+        digest: str = "",
+        timings: Mapping[str, float] | None = None,
+        **changes: Any,
+    ) -> Record:
+        """A transition: row, history and one log line, all of the same `because`."""
+        moved = self.state.transition(
+            record, new, because=because, now=self.clock(), digest=digest, timings=timings, **changes
+        )
+        self.records[record.workflow_id] = moved
+        self._log_move(record, moved, digest, timings or {})
+        return moved
+
+    def note(self, record: Record, **changes: Any) -> Record:
+        """Change what is known of a workflow without moving it; nothing happens when nothing changes."""
+        changed = replace(record, **changes)
+        if changed != record:
+            self.state.save(changed)
+            self.records[record.workflow_id] = changed
+        return changed
+
+    def set_health(self, workflow_id: str, health: Health, reason: str = "") -> None:
+        record = self.records.get(workflow_id)
+        if record is None or (record.health, record.health_reason) == (health, reason):
+            return
+        worse = health in (Health.DEGRADED, Health.MISSING)
+        say = log.get().warning if worse else log.get().info
+        if record.health is not health or worse:
+            say("health", workflow=workflow_id, health=health, because=reason)
+        self.note(record, health=health, health_reason=reason, health_since=self.clock())
+
+    def _log_move(self, old: Record, new: Record, digest: str, timings: Mapping[str, float]) -> None:
+        failed = new.status is Status.DEPLOYMENT_FAILED
+        keys: dict[str, Any] = {"workflow": new.workflow_id, "old": old.status, "new": new.status}
+        keys["because"] = new.because
+        if digest:
+            keys["release"] = digest[:12]
+        if timings:
+            keys["took_ms"] = round(sum(timings.values()))
+        if failed and new.failure is not None:
+            keys["reason"] = new.failure.reason
+            keys["problems"] = [str(problem) for problem in new.failure.problems[:20]]
+        (log.get().error if failed else log.get().info)("transition", **keys)
+
+    # what the tree holds
+
+    def look(self, busy: Collection[str] = ()) -> dict[str, Live]:
+        """Read the tree's links again; receipts and pool versions only where a link has changed.
+        Workflows in `busy` are left alone: work under way knows better than a glance at its middle."""
+        links = self._links()
+        for workflow_id in self.receipts.keys() - links.keys() - set(busy):
+            del self.receipts[workflow_id]
+        for workflow_id, release in links.items():
+            if workflow_id in busy:
+                continue
+            known = self.receipts.get(workflow_id)
+            if known is None or known.release != release:
+                receipt = self.releases.receipt(workflow_id, release)
+                if receipt is not None:
+                    self.receipts[workflow_id] = receipt
+                else:
+                    self.receipts.pop(workflow_id, None)
+        self._look_at_pools()
+        return {workflow_id: self._live(receipt) for workflow_id, receipt in self.receipts.items()}
+
+    def _links(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        if not self.releases.links.is_dir():
+            return found  # nothing was deployed yet, or somebody removed the tree: it is made again
+        for entry in os.scandir(self.releases.links):
+            if entry.is_symlink() and not entry.name.startswith(".tmp-"):
+                release = self.releases.current(entry.name)
+                if release is not None:
+                    found[entry.name] = release
+        return found
+
+    def _look_at_pools(self) -> None:
+        for key in {(r.namespace, r.task_queue) for r in self.receipts.values()} | self.pool_links.keys():
+            link = self.pools.link(key)
+            if link is None:
+                self.pool_links.pop(key, None)
+                self.pool_versions.pop(key, None)
+            elif link != self.pool_links.get(key):
+                version = self.pools.current(key)
+                if version is not None:
+                    self.pool_links[key], self.pool_versions[key] = link, version
+
+    def _live(self, receipt: Receipt) -> Live:
+        version = self.pool_versions.get((receipt.namespace, receipt.task_queue))
+        return Live(
+            receipt.workflow_id,
+            receipt.digest,
+            receipt.placement,
+            receipt.workflow_types,
+            receipt.activity_names,
+            pooled=version is not None and version.members.get(receipt.workflow_id) == receipt.release,
+            prune=receipt.prune,
+        )
+
+    # after a loss of the state file
+
+    def adopt_tree(self) -> int:
+        """Take up what the tree holds and the state file doesn't know; returns how many."""
+        adopted = 0
+        for live in self.look().values():
+            if live.workflow_id in self.records:
+                continue
+            receipt = self.receipts[live.workflow_id]
+            record = Record(
+                live.workflow_id,
+                Status.DEPLOYED,
+                self.clock(),
+                f"found in the tree, deployed from {receipt.source}",
+                name=receipt.name,
+                source=receipt.source,
+                revision=receipt.revision,
+                read_at=receipt.created,
+                attempted=receipt.digest,
+                applied=receipt.digest,
+                pool=receipt.placement.pool,
+            )
+            self.state.adopt(record, now=self.clock())
+            self.records[live.workflow_id] = record
+            adopted += 1
+        return adopted
+
+    def failure(self, error: Any) -> Failure:
+        """A DeployError as the state file keeps it."""
+        return Failure(error.reason, error.message, error.problems, error.transient)
+
+
+def receipt_row(receipt: Receipt) -> dict[str, Any]:
+    """A receipt as the state file's releases table keeps it, without the list of files."""
+    return {key: value for key, value in asdict(receipt).items() if key != "files"}
