@@ -7,8 +7,8 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import cast
 
@@ -153,17 +153,21 @@ def failures(world: World) -> list[str]:
 class Service:
     """The daemon. `run` returns after a signal, when all is put away."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, helpers: Callable[[Config], AbstractAsyncContextManager[None]] | None = None
+    ) -> None:
+        """`helpers`: what runs beside us, once the data directory is ours (see embedded.py)."""
         self.config = config
+        self._helpers = helpers or (lambda _: nullcontext())
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
         with locked(self.config):
-            async with opened(self.config) as world:
+            self._listen()
+            async with self._helpers(self.config), opened(self.config) as world:
                 reconciler = Reconciler(world, self._wake.set)
                 watcher = Watcher(self.config.source_path, self._wake.set)
-                self._listen()
                 await watcher.start()
                 _announce(self.config, watcher)
                 watching = asyncio.create_task(self._watch_health(reconciler))

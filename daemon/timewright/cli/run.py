@@ -29,13 +29,28 @@ def command(
     """Follow the source and keep this host in line with it, until stopped."""
     config = settings(config_file, source, data, **{"source.prune": prune})
     log.configure(config.log.level, config.log.format)
-    asyncio.run(_run(config, with_helpers))
+    service = Service(config, embedded if with_helpers else None)
+    if with_helpers:
+        _explain(config)
+    asyncio.run(service.run())
 
 
-async def _run(config: Config, with_helpers: bool) -> None:
-    service = Service(config)
-    if not with_helpers:
-        await service.run()
-        return
-    async with embedded(config):
-        await service.run()
+def _explain(config: Config) -> None:
+    """What is about to happen, in plain words, before the log begins."""
+    click.echo(
+        f"""timewright follows {config.source_path}
+  live workflows   {config.workflows_path}
+  worker host      {config.worker_url}
+  Temporal         {config.temporal.address}
+In another terminal:
+  cp my-workflow.json {_short(config.source_path)}/    deploy it; edit the file to update it
+  timewright status                 where everything stands (.venv/bin/timewright from a checkout)
+  timewright logs -f                what happens, and why
+Ctrl-C stops all of it.
+""",
+        err=True,
+    )
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -262,22 +262,27 @@ class _Reader:
         inline. Each entry is dropped when done, or the collector would walk 10,000 stat results.
         """
         below: list[str] = []
-        known, files, limit = self._known, self._files, self._limits.bytes
+        known, files = self._known, self._files
         while entries:
             entry = entries.pop()
             name = entry.name
             if not name.endswith(SPEC_SUFFIXES):
                 self._other(entry, prefix, below)
+                continue
+            path = prefix + name
+            old = known.get(path)
+            if old is not None and old.stamp == _fields(entry) and self._holds(old):
+                files[path] = Seen(path, old.stamp, old.digest, None, old.read_at_ns)
             elif is_spec_name(name):
-                path = prefix + name
-                old = known.get(path)
-                if old is not None and entry.is_file(follow_symlinks=False):
-                    stamp, digest, read_at_ns = old
-                    if stamp == _fields(entry) and not _racy(old) and stamp.size <= limit:
-                        files[path] = Seen(path, stamp, digest, None, read_at_ns)
-                        continue
                 self._spec(path)
         return below
+
+    def _holds(self, old: Known) -> bool:
+        """Is what is known of a file with this very stamp still good?"""
+        stamp, _, read_at_ns = old
+        if stamp.size > self._limits.bytes:
+            return False
+        return read_at_ns - stamp.ctime_ns >= COARSE_RACY_NS or not _racy(old)
 
     def _other(self, entry: os.DirEntry[str], prefix: str, below: list[str]) -> None:
         if is_ignored_name(entry.name):
@@ -322,7 +327,7 @@ class _Reader:
     def _content(self, path: str) -> Seen:
         with _opened(self._root, path) as descriptor:
             old = self._known.get(path)
-            if old is not None and old.stamp == _stamp(os.fstat(descriptor)) and not _racy(old):
+            if old is not None and old.stamp == _stamp(os.fstat(descriptor)) and self._holds(old):
                 return Seen(path, old.stamp, old.digest, None, old.read_at_ns)
             data, stamp = _read_descriptor(descriptor, path, self._limits)
         self._read += 1

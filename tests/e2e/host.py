@@ -1,0 +1,231 @@
+"""A whole host for the end-to-end tests: daemon, worker host and Temporal server, as real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+
+REPO = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # seconds: how long a test waits for something before it fails
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class TemporalServer:
+    """`temporal server start-dev` on a port of its own, with its data in a file."""
+
+    def __init__(self, home: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = os.environ.get("TEMPORAL_CLI") or shutil.which("temporal")
+        assert command, "the end-to-end tests need the temporal command: `make temporal`"
+        options = ["--headless", "--port", str(self.port), "--db-filename", str(self._home / "temporal.db")]
+        log = (self._home / "temporal.log").open("ab")
+        self._process = subprocess.Popen(
+            [command, "server", "start-dev", *options, "--log-level", "error"], stdout=log, stderr=log
+        )
+        log.close()
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
+                return
+            time.sleep(0.05)
+        raise AssertionError("the Temporal server did not start")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class Host:
+    """One timewright host: a source folder, a data directory, and the processes on them."""
+
+    def __init__(self, home: Path, temporal: str) -> None:
+        self.home, self.temporal = home, temporal
+        self.specs, self.data = home / "specs", home / "data"
+        self.specs.mkdir()
+        self.log_file = home / "daemon.log"
+        self.worker_log = home / "worker.log"
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.worker: subprocess.Popen[bytes] | None = None
+
+    # processes
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return {**kept, "TEMPORAL_ADDRESS": self.temporal, "PYTHONPATH": str(REPO / "daemon"), **more}
+
+    def start_daemon(self, *arguments: str, **env: str) -> None:
+        with self.log_file.open("ab") as log:
+            self.daemon = subprocess.Popen(
+                [*self._timewright(), "run", *self.where(), *arguments],
+                stdout=log,
+                stderr=log,
+                env=self.environment(**env),
+            )
+
+    def start_worker(self) -> None:
+        self.data.mkdir(exist_ok=True)
+        host = REPO / "worker" / "dist" / "host.js"
+        with self.worker_log.open("ab") as log:
+            self.worker = subprocess.Popen(
+                ["node", host, "--data", self.data, "--temporal", self.temporal, "--log", "json"],
+                stdout=log,
+                stderr=log,
+                env=self.environment(),
+            )
+
+    def kill_daemon(self) -> None:
+        _end(self.daemon, signal.SIGKILL)
+
+    def stop_daemon(self) -> int:
+        return _end(self.daemon, signal.SIGTERM)
+
+    def kill_worker(self) -> None:
+        _end(self.worker, signal.SIGKILL)
+
+    def stop_all(self) -> None:
+        _end(self.daemon, signal.SIGTERM)
+        _end(self.worker, signal.SIGTERM)
+
+    # the command line
+
+    def where(self) -> list[str]:
+        return ["--source", str(self.specs), "--data", str(self.data)]
+
+    def _timewright(self) -> list[str]:
+        return [sys.executable, "-m", "timewright.cli.main"]
+
+    def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        verb, *rest = arguments
+        options = [] if verb == "validate" else self.where()
+        return subprocess.run(
+            [*self._timewright(), verb, *options, *rest],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=check,
+        )
+
+    def status(self, workflow_id: str) -> dict[str, Any]:
+        """What `timewright status ID --json` says; {} while it doesn't know the workflow."""
+        done = self.cli("status", workflow_id, "--json")
+        return json.loads(done.stdout) if done.stdout.strip() else {}
+
+    def history(self, workflow_id: str) -> list[str]:
+        done = self.cli("logs", workflow_id, "--json", "-n", "1000")
+        return [json.loads(line)["new"] for line in done.stdout.splitlines()]
+
+    def release(self, workflow_id: str) -> str | None:
+        link = self.data / "workflows" / workflow_id
+        return link.readlink().name if link.is_symlink() else None
+
+    # the source
+
+    def put(self, name: str, spec: dict[str, Any] | str) -> None:
+        """Put a spec into the source as a careful tool does: written aside, then renamed."""
+        text = spec if isinstance(spec, str) else json.dumps(spec)
+        aside = self.specs / f".{name}.part"
+        aside.write_text(text)
+        aside.replace(self.specs / name)
+
+    def remove(self, name: str) -> None:
+        (self.specs / name).unlink()
+
+    # waiting
+
+    async def until(self, what: str, true: Callable[[], bool], patience: float = PATIENCE) -> None:
+        deadline = time.monotonic() + patience
+        while not await asyncio.to_thread(true):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not in {patience} s: {what}\n{self.tail()}")
+            await asyncio.sleep(0.1)
+
+    async def until_status(self, workflow_id: str, status: str, **more: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+
+        def there() -> bool:
+            found.clear()
+            found.update(self.status(workflow_id))
+            return found.get("status") == status and all(
+                found.get(key) == value for key, value in more.items()
+            )
+
+        await self.until(f"{workflow_id} is {status} {more}", there)
+        return found
+
+    async def until_served(self, workflow_id: str) -> dict[str, Any]:
+        return await self.until_status(workflow_id, "DEPLOYED", health="Healthy")
+
+    def tail(self) -> str:
+        texts = [
+            f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-40:])
+            for path in (self.log_file, self.worker_log)
+            if path.exists()
+        ]
+        return "\n".join(texts)
+
+
+def _end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> int:
+    if process is None:
+        return 0
+    if process.poll() is None:
+        process.send_signal(number)
+        try:
+            process.wait(45)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+@contextmanager
+def running_host(home: Path, temporal: str) -> Iterator[Host]:
+    host = Host(home, temporal)
+    try:
+        yield host
+    finally:
+        host.stop_all()
+
+
+async def run_workflow(
+    client: Client, workflow_type: str, *arguments: Any, queue: str, patience: float = 40.0
+) -> Any:
+    """Start an execution and wait for what its code returns."""
+    workflow_id = f"{workflow_type}-{time.time_ns()}"
+    handle = await client.start_workflow(workflow_type, args=arguments, id=workflow_id, task_queue=queue)
+    return await asyncio.wait_for(handle.result(), patience)
+
+
+async def until_async(what: str, true: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not await true():
+        assert time.monotonic() < deadline, f"not in {patience} s: {what}"
+        await asyncio.sleep(0.2)
