@@ -41,7 +41,7 @@ lint: setup ## format and mend what can be mended
 	ruff format .
 	ruff check --fix .
 
-bench: setup ## measure against the script that people use today
+bench: setup temporal ## measure against the script that people use today
 	python -m bench.deploy
 
 clean: ## remove what the targets above made (specs and var stay)
