@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from timewright.core.errors import TimewrightError
+from timewright.core.names import name_problem
 
 
 @dataclass(frozen=True)
@@ -221,9 +222,15 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, tuple[Any, str]]:
         problems.append(f"{path}: is not TOML: {error}")
         return {}
     found: dict[str, tuple[Any, str]] = {}
+    known = {key.split(".")[0] for key in defaults()}
     for section, block in content.items():
         if not isinstance(block, dict):
             problems.append(f"{path}: {section}: must be a section [{section}]")
+            continue
+        if section not in known:
+            close = get_close_matches(section, known, 1)
+            hint = f"; did you mean [{close[0]}]?" if close else ""
+            problems.append(f"{path}: [{section}]: no such section{hint}")
             continue
         found.update({f"{section}.{key}": (value, str(path)) for key, value in block.items()})
     return found
@@ -296,6 +303,8 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"must be more than 0, is {value!r}"
     if key == "source.max_deletes" and not 0 <= value <= 1:
         return f"must be from 0 to 1, is {value!r}"
+    if key in ("temporal.namespace", "temporal.task_queue") and (message := name_problem(value)):
+        return f"{message}: {value!r}"
     if key == "worker.url" and value and not value.startswith(("unix:/", "http://", "https://")):
         return f"must be unix:/path or http://host:port, is {value!r}"
     return ""

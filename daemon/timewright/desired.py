@@ -24,10 +24,9 @@ _PARSER = 1
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is known of one file: its stamp and digest (None: it could not be read), and what its
-    content means."""
+    """What the last scan saw of one file, and what its content means."""
 
-    known: source.Known | None
+    seen: source.Seen
     parsed: Wanted | Broken
 
 
@@ -44,7 +43,7 @@ class SourceReader:
         """What the source asks for now. Never raises for what the source holds or lacks."""
         entries = self._load()
         root = self.world.config.source_path
-        known = {path: entry.known for path, entry in entries.items() if entry.known is not None}
+        known = {path: entry.seen for path, entry in entries.items()}
         limits = limits_of(self.world)
         scan = await asyncio.to_thread(source.scan, root, known, limits=limits, now_ns=time.time_ns())
         return await self._desired(root, scan, entries)
@@ -53,19 +52,19 @@ class SourceReader:
         settling: set[str] = set()
         fresh: dict[str, _Entry] = {}
         for seen in scan.files:
-            entry, known = entries.get(seen.path), seen.known
+            entry = entries.get(seen.path)
             if seen.busy:
                 settling.add(seen.path)
-            elif known is None:
-                fresh[seen.path] = _Entry(None, _broken_file(seen))
-            elif entry is not None and entry.known is not None and entry.known.digest == known.digest:
-                fresh[seen.path] = _Entry(known, entry.parsed)
+            elif seen.digest is None:
+                fresh[seen.path] = _Entry(seen, _broken_file(seen))
+            elif entry is not None and entry.seen.digest == seen.digest:
+                fresh[seen.path] = _Entry(seen, entry.parsed)
             else:
-                parsed = await asyncio.to_thread(self._parse, root, seen.path, known.digest)
-                if parsed is None or self._is_settling(seen.path, known.digest, parsed):
+                parsed = await asyncio.to_thread(self._parse, root, seen.path, seen.digest)
+                if parsed is None or self._is_settling(seen.path, seen.digest, parsed):
                     settling.add(seen.path)
                 else:
-                    fresh[seen.path] = _Entry(known, parsed)
+                    fresh[seen.path] = _Entry(seen, parsed)
         self._store(entries, fresh, scan.complete)
         if scan.complete:
             self._forget_refused(set(fresh) | settling)
@@ -138,16 +137,18 @@ class SourceReader:
             generation = self._generation()
             stored = self.world.state.file_cache()
             self._entries = {
-                path: _from_row(row) for path, row in stored.items() if row.get("generation") == generation
+                path: _from_row(path, row)
+                for path, row in stored.items()
+                if row.get("generation") == generation
             }
         return self._entries
 
     def _store(self, old: dict[str, _Entry], new: dict[str, _Entry], complete: bool) -> None:
         generation = self._generation()
         changed = {
-            path: _to_row(entry.known, entry, generation)
+            path: _to_row(entry, generation)
             for path, entry in new.items()
-            if entry.known is not None and old.get(path) != entry
+            if old.get(path) != entry and entry.seen.digest is not None
         }
         gone = old.keys() - new.keys() if complete else set()
         if changed or gone:
@@ -175,26 +176,27 @@ def _revision(scan: source.Scan) -> str:
     return sha256(canonical([(seen.path, seen.digest) for seen in scan.files]))[:12]
 
 
-def _to_row(known: source.Known, entry: _Entry, generation: str) -> dict[str, Any]:
-    kind = "wanted" if isinstance(entry.parsed, Wanted) else "broken"
+def _to_row(entry: _Entry, generation: str) -> dict[str, Any]:
+    seen, kind = entry.seen, "wanted" if isinstance(entry.parsed, Wanted) else "broken"
     return {
         "generation": generation,
-        "stamp": list(known.stamp),
-        "digest": known.digest,
-        "read_at_ns": known.read_at_ns,
+        "stamp": list(seen.stamp or ()),
+        "digest": seen.digest,
+        "read_at_ns": seen.read_at_ns,
         kind: asdict(entry.parsed),
     }
 
 
-def _from_row(row: Mapping[str, Any]) -> _Entry:
-    known = source.Known(source.Stamp(*row["stamp"]), row["digest"], row["read_at_ns"])
+def _from_row(path: str, row: Mapping[str, Any]) -> _Entry:
+    stamp = source.Stamp(*row["stamp"]) if row["stamp"] else None
+    seen = source.Seen(path, stamp, row["digest"], None, row["read_at_ns"])
     if "wanted" in row:
         values = dict(row["wanted"])
         values["placement"] = Placement(**values["placement"])
         for key in ("workflow_types", "activity_names", "warnings"):
             values[key] = tuple(values[key])
-        return _Entry(known, Wanted(**values))
+        return _Entry(seen, Wanted(**values))
     values = dict(row["broken"])
     values["reason"] = Reason(values["reason"])
     values["problems"] = tuple(Problem(**problem) for problem in values["problems"])
-    return _Entry(known, Broken(**values))
+    return _Entry(seen, Broken(**values))

@@ -16,6 +16,7 @@ from timewright.cli.common import console, json_option, print_json, safe, settin
 from timewright.config import Config
 from timewright.core.errors import TimewrightError
 from timewright.edge import process
+from timewright.edge.tschild import tsc_binary
 from timewright.edge.worker import WorkerHost
 
 _LOW_DISK = 512 * 1024 * 1024  # bytes: some hundred releases
@@ -79,8 +80,6 @@ async def _node(config: Config) -> Finding:
 
 
 async def _compiler(config: Config) -> Finding:
-    from timewright.edge.tsservice import tsc_binary
-
     try:
         binary = tsc_binary(config.toolchain_path)
         done = await process.run([binary, "--version"], timeout=20)

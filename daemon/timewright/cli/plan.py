@@ -64,7 +64,8 @@ async def _plan(config: Config) -> tuple[Desired, tuple[Action, ...]]:
     try:
         world.records = state.records()
         reconciler = Reconciler(world)
-        desired = await reconciler.source.read()
+        while (desired := await reconciler.source.read()).settling:  # half written, or half broken
+            await asyncio.sleep(0.1)
         return desired, reconciler.plan(desired)
     finally:
         await world.worker.close()

@@ -20,7 +20,7 @@ _LATER = {
     "dependsOn": "ordering between specs",
     "suspend": "suspending",
 }
-_KEYS = ("taskQueue", "namespace", "owner", "isolation", "prune", "keepReleases", "env")
+KEYS = ("taskQueue", "namespace", "owner", "isolation", "prune", "keepReleases", "env")
 _OWN_PREFIXES = ("TEMPORAL_", "TIMEWRIGHT_", "NODE_", "LD_")
 
 
@@ -55,9 +55,9 @@ class DeployReader:
         for key in value:
             if key in _LATER:
                 self.problem(("deploy", key), f"this version can't do {_LATER[key]} yet", "remove the key")
-            elif key not in _KEYS:
-                close = get_close_matches(key, _KEYS, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_KEYS)}"
+            elif key not in KEYS:
+                close = get_close_matches(key, KEYS, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(KEYS)}"
                 self.problem(("deploy", key), "is not a key of deploy", hint)
         return Deploy(
             task_queue=self._queue_name(value, "taskQueue"),
@@ -100,9 +100,7 @@ class DeployReader:
     def _env(self, block: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         value = self._typed(block, "env", dict, "an object of name → text") or {}
         for name, text in value.items():
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith(
-                ("TEMPORAL_", "TIMEWRIGHT_", "NODE_", "LD_")
-            ):
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith(_OWN_PREFIXES):
                 self.problem(("deploy", "env", name), "is not a name that a spec may set")
             elif not isinstance(text, str) or "\x00" in text:
                 self.problem(("deploy", "env", name), f"must be text, is {kind_of(text)}")

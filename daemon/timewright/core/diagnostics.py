@@ -18,6 +18,7 @@ _PRINTED = re.compile(
     r"^(?:(?P<file>\S[^\n]*?)\((?P<line>\d+),(?P<column>\d+)\): )?error (?P<code>TS\d+): (?P<text>.*)$"
 )
 _NOT_FOUND = re.compile(r"^Cannot find module '([^']+)'")
+_UNTYPED = re.compile(r"^Could not find a declaration file for module '([^'./][^']*)'")
 _NO_TYPES = re.compile(r"^Cannot find type definition file for '([^']+)'")
 
 #: What to do about the errors that builders meet most.
@@ -112,6 +113,9 @@ def _hint(code: str, text: str) -> str:
     package = missing_package(code, text)
     if package is not None:
         return f'add "{package}" to the dependencies in package.json, or import a file with ./'
+    untyped = _UNTYPED.match(text)
+    if untyped is not None:
+        return f'add "@types/{untyped[1]}" to package.json, or a .d.ts file that declares the module'
     return _HINTS.get(code, "")
 
 

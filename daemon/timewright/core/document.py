@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 
 import yaml
@@ -40,10 +41,14 @@ class Document:
 
     def line(self, path: Path) -> int | None:
         """The line (from 1) where the value at `path` starts; None when the path isn't there."""
-        if self.text.count("\n") == 0:
-            return None  # all on one line: a number would say nothing
-        places = _yaml_places(self.text) if self.yaml else _json_places(self.text)
-        return next((line for at, line in places if at == path), None)
+        return self._places.get(path)
+
+    @cached_property
+    def _places(self) -> dict[Path, int]:
+        """Made once: a document with thousands of problems asks for thousands of lines."""
+        if "\n" not in self.text:
+            return {}  # all on one line: a number would say nothing
+        return dict(_yaml_places(self.text) if self.yaml else _json_places(self.text))
 
 
 def show(path: Path) -> str:
@@ -210,6 +215,8 @@ def _json_places(text: str) -> Iterator[tuple[Path, int]]:
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _resolver = yaml.SafeLoader("")
+_TAG = "tag:yaml.org,2002:"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class _Builder:
@@ -279,10 +286,16 @@ def _construct(event: yaml.ScalarEvent, line: int) -> Any:
     tag = event.tag or _resolver.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
     if tag == "tag:yaml.org,2002:timestamp":
         return event.value  # JSON has no dates; `2026-11-22` stays the text it is
+    if tag in _NUMBERS and len(event.value) > 40:  # base 60 is quadratic, base 16 has no limit of its own
+        _refuse(f"the number {event.value[:20]}… has {len(event.value)} digits", line=line)
     try:
         value = _resolver.construct_object(yaml.ScalarNode(tag, event.value))
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        _refuse(f"has a value that can't be read: {str(error).splitlines()[0]}", line=line)
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError):
+        _refuse(f"{event.value[:40]!r} can't be read as {str(tag).removeprefix(_TAG)}", line=line)
+    finally:  # the constructor keeps what it made, for aliases that we don't have
+        _resolver.constructed_objects.clear()
+        _resolver.recursive_objects.clear()
+        _resolver.state_generators.clear()
     if isinstance(value, float) and not math.isfinite(value):
         _refuse(f"the number {event.value[:40]} is not finite", line=line)
     if not isinstance(value, str | int | float | bool | None):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from urllib.parse import quote
 
 WORKFLOW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _RESERVED = frozenset(
@@ -40,8 +41,8 @@ def id_problem(workflow_id: str) -> str:
 def path_problem(path: str) -> str:
     """What is wrong with a file's path in a spec; '' when nothing is."""
     parts = path.split("/")
-    if not path or "\\" in path or any(ord(char) < 32 or ord(char) == 127 for char in path):
-        return "must be a plain relative path with '/' between its parts"
+    if not path or "\\" in path or not path.isprintable():
+        return "must be a plain, printable relative path with '/' between its parts"
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
         return "must be relative"
     if any(part in ("", ".", "..") for part in parts):
@@ -59,14 +60,15 @@ def name_problem(name: str) -> str:
     """What is wrong with the name of a task queue or namespace; '' when nothing is."""
     if not name.strip():
         return "must not be empty"
-    if len(name.encode()) > 200:
-        return "is longer than 200 bytes"
     if not name.isprintable():
         return "has characters that can't be printed"
+    if len(quote(name, safe="")) > _MAX_NAME:  # it becomes a directory's name
+        return f"is longer than {_MAX_NAME} bytes, percent-encoded"
     return ""
 
 
 def forbidden_problem(path: str) -> str:
+    path = path.casefold()  # as a case-blind file system would
     top, base = path.split("/")[0], path.rsplit("/", 1)[-1]
     if "node_modules" in path.split("/"):
         return "node_modules can't be part of a spec; name packages in packageJson"

@@ -166,20 +166,17 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: float) -> tu
 
 def _arbitrate(desired: Desired, observed: Observed) -> tuple[list[Wanted], list[Refuse]]:
     """Sort out broken files, twin ids and clashing names; what is left can be deployed."""
-    refusals = [_refuse_broken(item, observed) for item in desired.broken]
-    taken_ids = {refusal.workflow_id for refusal in refusals}
-    by_id: dict[str, list[Wanted]] = defaultdict(list)
-    for spec in desired.wanted:
-        by_id[spec.workflow_id.casefold()].append(spec)
+    claims, refusals = _claims_on_ids(desired, observed)
     single: list[Wanted] = []
-    for group in by_id.values():
-        if len(group) > 1:
-            refusals += [_refuse_twin(spec, group) for spec in group]
-        elif group[0].workflow_id in taken_ids:
-            other = next(item for item in desired.broken if item.workflow_id == group[0].workflow_id)
-            refusals.append(_refuse_twin(group[0], [group[0]], other.source))
+    for twins in claims.values():
+        item = next(iter(twins.values()))[0]
+        if len(twins) > 1 or any(len(items) > 1 for items in twins.values()):
+            everyone = [item for items in twins.values() for item in items]
+            refusals += [_refuse_twins(workflow_id, items, everyone) for workflow_id, items in twins.items()]
+        elif isinstance(item, Wanted):
+            single.append(item)
         else:
-            single.append(group[0])
+            refusals.append(_refuse_broken(item, next(iter(twins))))
     clashes = _clashes(single, observed)
     refusals += [
         _refuse_clash(spec, clashes[spec.workflow_id]) for spec in single if spec.workflow_id in clashes
@@ -187,24 +184,49 @@ def _arbitrate(desired: Desired, observed: Observed) -> tuple[list[Wanted], list
     return [spec for spec in single if spec.workflow_id not in clashes], refusals
 
 
-def _refuse_broken(item: Broken, observed: Observed) -> Refuse:
-    owner = item.workflow_id
-    if owner is None:  # the file of a known workflow that can't be read any more is that workflow's
-        owner = next((r.workflow_id for r in observed.records.values() if r.source == item.source), None)
+Claims = dict[str, dict[str, list[Wanted | Broken]]]  # folded id → id → the files that claim it
+
+
+def _claims_on_ids(desired: Desired, observed: Observed) -> tuple[Claims, list[Refuse]]:
+    """Which files claim which workflow id, in the order of their names; and files that claim none."""
+    claims: Claims = defaultdict(lambda: defaultdict(list))
+    nameless: list[Refuse] = []
+    for spec in sorted(desired.wanted, key=lambda item: item.source):
+        claims[spec.workflow_id.casefold()][spec.workflow_id].append(spec)
+    for item in sorted(desired.broken, key=lambda item: item.source):
+        if item.workflow_id is not None:
+            claims[item.workflow_id.casefold()][item.workflow_id].append(item)
+    latest = sorted(observed.records.values(), key=lambda r: (_is_up(r), r.read_at, r.workflow_id))
+    owners = {record.source: record.workflow_id for record in latest}
+    for item in sorted(desired.broken, key=lambda item: item.source):
+        # The file of a known workflow that can't be read any more is that workflow's, unless
+        # another file speaks for it now.
+        owner = owners.get(item.source) if item.workflow_id is None else None
+        if owner is not None and owner.casefold() not in claims:
+            claims[owner.casefold()][owner].append(item)
+        elif item.workflow_id is None:
+            nameless.append(_refuse_broken(item, None))
+    return claims, nameless
+
+
+def _refuse_broken(item: Broken, owner: str | None) -> Refuse:
     first = str(item.problems[0]) if item.problems else "it is no spec"
     more = f" (and {len(item.problems) - 1} more)" if len(item.problems) > 1 else ""
     because = f"{item.source} is refused: {first}{more}"
     return Refuse(owner, item.source, item.content, item.reason, item.problems, because)
 
 
-def _refuse_twin(spec: Wanted, group: list[Wanted], other: str = "") -> Refuse:
-    others = other or ", ".join(twin.source for twin in group if twin is not spec)
-    problem = Problem(
-        "workflowId", f"{spec.workflow_id!r} is also used by {others}", "give one of them another workflowId"
-    )
-    because = f"{spec.source} is refused: its workflowId {spec.workflow_id!r} is also used by {others}"
+def _refuse_twins(workflow_id: str, items: list[Wanted | Broken], everyone: list[Wanted | Broken]) -> Refuse:
+    """One refusal for all files of one id, or the record would go back and forth between them."""
+    first, *rest = items
+    others = ", ".join([item.source for item in rest] + [i.source for i in everyone if i not in items])
+    clash = f"{workflow_id!r} is also used by {others}"
+    problem = Problem("workflowId", clash, "give one of them another workflowId")
+    broken = [problem for item in items if isinstance(item, Broken) for problem in item.problems]
+    because = f"{first.source} is refused: its workflowId {clash}"
+    content = ",".join(item.content for item in everyone)
     return Refuse(
-        spec.workflow_id, spec.source, spec.content, Reason.DUPLICATE_WORKFLOW_ID, (problem,), because
+        workflow_id, first.source, content, Reason.DUPLICATE_WORKFLOW_ID, (problem, *broken), because
     )
 
 
@@ -223,7 +245,7 @@ def _refuse_clash(spec: Wanted, message: str) -> Refuse:
 def _clashes(specs: Iterable[Wanted], observed: Observed) -> dict[str, str]:
     """Workflow id → why it can't join its pool. One that is live already keeps its place."""
     pools: dict[tuple[str, str], list[Wanted]] = defaultdict(list)
-    for spec in specs:
+    for spec in sorted(specs, key=lambda item: item.workflow_id):
         pools[spec.placement.namespace, spec.placement.task_queue].append(spec)
     clashes: dict[str, str] = {}
     for members in pools.values():
@@ -355,7 +377,8 @@ def _for_missing(
 ) -> Iterator[Action]:
     present = {spec.workflow_id for spec in wanted} | {item.workflow_id for item in refusals}
     known = {record.workflow_id for record in observed.records.values() if _is_up(record)}
-    missing = sorted((known | observed.live.keys()) - present - observed.busy.keys())
+    rewritten = {r.workflow_id for r in observed.records.values() if r.source in desired.settling}
+    missing = sorted((known | observed.live.keys()) - present - observed.busy.keys() - rewritten)
     if not missing:
         return
     blocked = _why_blocked(desired, present, missing, observed, policy)
@@ -363,16 +386,18 @@ def _for_missing(
         record = observed.records.get(workflow_id) or Record(workflow_id)
         live = observed.live.get(workflow_id)
         what = record.source or "its spec"
-        if record.source in desired.settling:
-            continue  # being rewritten right now
-        if live is None:
+        if live is None and desired.complete:
             yield Undeploy(workflow_id, f"{what} is gone and nothing of it was live")
         elif blocked:
             yield Hold(workflow_id, Reason.PRUNE_BLOCKED, f"{what} is gone, but {blocked}")
-        elif not (live.prune if live.prune is not None else policy.prune):
+        elif live is not None and not _prunes(live, policy):
             yield Hold(workflow_id, Reason.PRUNE_BLOCKED, f"{what} is gone; kept because prune is off")
         else:
             yield Undeploy(workflow_id, f"{what} is gone from the source and prune is on")
+
+
+def _prunes(live: Live, policy: Policy) -> bool:
+    return live.prune if live.prune is not None else policy.prune
 
 
 def _is_up(record: Record) -> bool:
@@ -389,7 +414,8 @@ def _why_blocked(
     """Why nothing may be undeployed in this pass; '' when it may."""
     if not desired.complete:
         return f"the source could not be read completely: {desired.problem}"
-    doomed = [item for item in missing if item in observed.live]
+    live = [observed.live[item] for item in missing if item in observed.live]
+    doomed = [item for item in live if _prunes(item, policy)]
     allowed = max(1, int(len(observed.live) * policy.max_deletes))
     if not present and not desired.settling and len(observed.live) > 1 and not policy.allow_empty:
         return "the source is empty, which looks like an accident (--allow-empty if it is meant)"

@@ -20,4 +20,5 @@ class Backoff:
         """
         if attempt >= self.tries:
             return None
-        return float(min(self.first * 2 ** (attempt - 1), self.most) * (1 + jitter / 10))
+        doublings = min(attempt - 1, 64)  # a float holds no more than a thousand
+        return float(min(self.first * 2**doublings, self.most) * (1 + jitter / 10))

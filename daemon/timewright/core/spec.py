@@ -123,9 +123,9 @@ class _Reader:
         deploy = block.read(body.get("deploy"))
         for path, message, hint in block.problems:
             self.problem(path, message, hint)
-        entries = self._entries(body, files)
         for file in _ROOT_FILES:
             files.pop(file, None)
+        entries = self._entries(body, files)
         return self._finish(workflow_id, body, files, package, tsconfig, deploy, entries)
 
     def _unwrap(self, root: dict[str, Any]) -> dict[str, Any]:
@@ -219,12 +219,12 @@ class _Reader:
     def _check_twins(self, files: Iterable[str]) -> None:
         """Names that fall together on a case-blind file system, and files that are also folders."""
         folded: dict[str, str] = {}
-        folders = {parent for path in files for parent in parents(path)}
+        folders = {parent.casefold() for path in files for parent in parents(path)}
         for path in files:
             twin = folded.setdefault(path.casefold(), path)
             if twin != path:
                 self.problem(("files", path), f"differs from {twin!r} only in upper and lower case")
-            if path in folders:
+            if path.casefold() in folders:
                 self.problem(("files", path), "is both a file and a folder")
 
     def _json_field(
@@ -344,14 +344,29 @@ class _Reader:
             self.code_problem(entry, "exports no async function, so there is no workflow in it", hint)
 
 
+# Each alternative takes what is unclosed as well, so that no character is looked at twice.
 _JSONC = re.compile(
-    r'("(?:[^"\\]++|\\.)*+")|//[^\n]*+|/\*.*?\*/|,(?=(?:\s|//[^\n]*+\n|/\*.*?\*/)*+[\]}])', re.DOTALL
+    r'(?P<string>"(?:[^"\\]++|\\.)*+"?)|(?P<comment>//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+(?:\*/)?)'
+    r"|(?P<space>\s++)|,|[^\s\",/]++|/",
+    re.DOTALL,
 )
 
 
 def strip_comments(text: str) -> str:
     """JSON with comments and trailing commas (as tsconfig.json has) → JSON; lines stay where they are."""
-    return _JSONC.sub(lambda match: match[1] or "\n" * match[0].count("\n"), text)
+    parts: list[str] = []
+    comma = -1  # where the last comma is, while only space and comments followed it
+    for match in _JSONC.finditer(text):
+        token = match[0]
+        if match.lastgroup == "comment":
+            parts.append(" " + "\n" * token.count("\n"))
+            continue
+        if comma >= 0 and token[0] in "]}":
+            parts[comma] = ""
+        if match.lastgroup != "space":
+            comma = len(parts) if token == "," else -1
+        parts.append(token)
+    return "".join(parts)
 
 
 def package_text(spec: Spec) -> str:

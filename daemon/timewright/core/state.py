@@ -61,6 +61,7 @@ TRANSITIONS: Mapping[Status, Mapping[Status, str]] = MappingProxyType(
             _S.DEPLOYING: "the spec changed, or its release was damaged",
             _S.DEPLOYMENT_FAILED: "the spec changed to something that can't be read",
             _S.UNDEPLOYING: "the spec went away",
+            _S.UNDEPLOYED: "the spec and its release both went away, outside of us",
             _S.ROLLING_BACK: "a person or the health window asked for it",
         },
         _S.DEPLOYMENT_FAILED: {
@@ -85,6 +86,7 @@ TRANSITIONS: Mapping[Status, Mapping[Status, str]] = MappingProxyType(
             _S.DEPLOYING: "the spec changed",
             _S.DEPLOYMENT_FAILED: "the spec changed to something that can't be read",
             _S.UNDEPLOYING: "the spec went away",
+            _S.UNDEPLOYED: "the spec and its release both went away, outside of us",
             _S.ROLLING_BACK: "a person asked for another release",
         },
     }

@@ -155,9 +155,7 @@ class _Reader:
         elif node.type in ("lexical_declaration", "variable_declaration"):
             for declarator in node.named_children:
                 self._variable(declarator, exported)
-        elif (
-            node.type in ("class_declaration", "abstract_class_declaration", "enum_declaration") and exported
-        ):
+        elif node.type in _VALUE_DECLARATIONS and exported:
             name = node.child_by_field_name("name")
             if name is not None:
                 self.values[_text(name)] = None
@@ -311,13 +309,10 @@ def _literal(files: Mapping[str, str], path: str, node: Node | None, hops: int) 
         text = _text(node)
         return None if "${" in text else text[1:-1]
     if node.type == "binary_expression":
-        return _literal(files, path, node.child_by_field_name("right"), hops - 1)
-    if node.type in (
-        "as_expression",
-        "parenthesized_expression",
-        "satisfies_expression",
-        "non_null_expression",
-    ):
+        operator = node.child_by_field_name("operator")
+        fallback = operator is not None and _text(operator) in ("||", "??")
+        return _literal(files, path, node.child_by_field_name("right"), hops - 1) if fallback else None
+    if node.type in _WRAPPERS:
         return _literal(files, path, node.named_children[0], hops - 1)
     if node.type in ("identifier", "shorthand_property_identifier"):
         return _named(files, path, _text(node), hops - 1)
@@ -325,11 +320,13 @@ def _literal(files: Mapping[str, str], path: str, node: Node | None, hops: int) 
 
 
 def _named(files: Mapping[str, str], path: str, name: str, hops: int) -> str | None:
+    if hops == 0:
+        return None  # files that import a name from each other in a circle
     module = read_module(path, files[path])
     if name in module.constants:
         return _literal(files, path, module.constants[name], hops)
     for item in module.imports:
         target = resolve(files, path, item.specifier)
         if name in item.names and target is not None:
-            return _named(files, target, item.names[name], hops)
+            return _named(files, target, item.names[name], hops - 1)
     return None

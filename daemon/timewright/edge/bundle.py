@@ -29,7 +29,7 @@ from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.sourcemap import Rebasable
 from timewright.edge import esbuild, files
 from timewright.edge.sdkbase import SPECIFIERS, Base, SdkBases
-from timewright.edge.tsservice import Limits
+from timewright.edge.tschild import Limits
 
 _OURS: Final = "x_timewright"
 _REMEMBERED: Final = 64 * 1024 * 1024  # bytes of parts kept in memory between joins
@@ -46,6 +46,11 @@ _ESBUILD: Final = (
     # An import() of a module outside would reach for the host's loader; inside of the bundle it is a require.
     "--supported:dynamic-import=false",
     "--define:global=globalThis",
+    # What webpack puts for them; there are no files in the sandbox.
+    '--define:__dirname="/"',
+    '--define:__filename="/index.js"',
+    # The release's tsconfig has done its work in dist/.
+    "--tsconfig-raw={}",
     '--define:process.env.NODE_ENV="development"',
     # Real paths would put this machine's directories into the bundle, and so into the Build ID.
     "--preserve-symlinks",
@@ -215,11 +220,17 @@ def _finish(directory: Path, out: Path, requires: Iterable[str]) -> None:
     code = script.read_text("utf-8")
     found = json.loads(map_path.read_bytes())
     cut = sourcemap.cut(found["mappings"])
+    sources = _distinct(_source(directory, out, name) for name in found["sources"])
+    texts = found.get("sourcesContent") or [None] * len(sources)
     kept = {
         "version": 3,
         "file": "workflow.js",
-        "sources": _distinct(_source(directory, out, name) for name in found["sources"]),
-        "sourcesContent": found.get("sourcesContent") or [None] * len(found["sources"]),
+        "sources": sources,
+        # Packages keep their positions, not their texts: every worker holds this in memory.
+        "sourcesContent": [
+            text if name.startswith(("src/", "dist/")) else None
+            for name, text in zip(sources, texts, strict=True)
+        ],
         "names": found["names"],
         # The line that opens the function comes before esbuild's first.
         "mappings": ";" + found["mappings"],

@@ -21,7 +21,8 @@ from timewright.core.errors import DeployError, Reason
 from timewright.edge import esbuild, files
 from timewright.edge.bundle import Bundler, Part
 from timewright.edge.sdkbase import SdkBases, package_version
-from timewright.edge.tsservice import Limits, TypeScriptService
+from timewright.edge.tschild import Limits
+from timewright.edge.tsservice import TypeScriptService
 
 Mode = Literal["check", "transpile", "off"]
 
@@ -138,6 +139,8 @@ class Compiler:
         BUNDLE_FAILED, COMPILE_TIMEOUT, COMPILER_UNAVAILABLE. Nothing is left running, also when
         cancelled; dist/ and bundle/ of a job that failed or was cancelled mean nothing.
         """
+        for name in ("dist", "bundle"):  # what an earlier try left proves nothing (faults.md finding 3)
+            files.remove(job.directory / name)
         if self.mode == "off":
             return _mock(job)
         timings: dict[str, float] = {}

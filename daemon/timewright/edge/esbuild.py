@@ -10,7 +10,7 @@ from typing import Final
 
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.edge import process
-from timewright.edge.tsservice import Limits, machine
+from timewright.edge.tschild import Limits, machine
 
 _SAID: Final = re.compile(
     r"^\S+ \[ERROR\] (?P<text>.+?)\n(?:\n    (?P<file>[^\n]+?):(?P<line>\d+):(?P<column>\d+):)?", re.MULTILINE

@@ -61,7 +61,7 @@ def sync_tree(root: Path) -> None:
 
 
 def point(link: Path, target: str) -> None:
-    """Make `link` a symbolic link to `target` by one rename, whatever it was."""
+    """Make `link` a symbolic link to `target` by one rename, whether it was a link, a file or nothing."""
     temporary = link.parent / unique(link.name[:100] + "-")
     temporary.symlink_to(target)
     try:

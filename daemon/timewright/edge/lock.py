@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class DataLock:
 
     def acquire(self) -> None:
         """Take the lock. Raises TimewrightError that names the holder when it is taken."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -42,6 +43,20 @@ class DataLock:
         os.pwrite(descriptor, text.encode(), 0)
         self._file = descriptor
 
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise TimewrightError(
+                f"{self._path} can't be opened: {error.strerror}",
+                hint="it must be a regular file of this user; move away what is there",
+            ) from None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise TimewrightError(f"{self._path} is not a regular file", hint="move it away")
+
     def release(self) -> None:
         if self._file is not None:
             os.close(self._file)
@@ -53,5 +68,5 @@ def _describe(text: bytes) -> str:
         holder = json.loads(text)
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
         return f"process {int(holder['pid'])}, since {since}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
         return "a process that did not say who it is"

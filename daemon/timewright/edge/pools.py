@@ -103,8 +103,7 @@ class Pools:
         (build / "pool.toml").write_bytes(tomli_w.dumps(dict(content)).encode())
         files.sync_tree(build)
         final = self.home(key) / str(content["pool_version"])
-        if final.exists():
-            files.remove(final)
+        files.remove(final)
         build.rename(final)
         files.sync_directory(final.parent)
         return final

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import tomli_w
 
 from timewright.core.digest import SHORT, Placement, sha256
+from timewright.core.errors import DeployError, Reason
 from timewright.edge import files
 
 RECEIPT = "release.toml"
@@ -71,12 +72,38 @@ class Receipt:
         values: dict[str, Any] = tomllib.loads(data.decode())
         if values.pop("format", None) != 1:
             raise ValueError("not a receipt of format 1")
+        for key, value in values.items():
+            if not _KINDS.get(key, _is_text)(value):
+                raise ValueError(f"{key} has the wrong type")
         for key in ("workflow_types", "activity_names"):
             values[key] = tuple(values.get(key, ()))
         try:
             return cls(**values)
         except TypeError as error:
             raise ValueError(str(error)) from None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_text_by_name(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+#: What a receipt's fields hold, where that isn't text.
+_KINDS: Mapping[str, Callable[[object], bool]] = {
+    "created": lambda value: isinstance(value, int | float),
+    "prune": lambda value: isinstance(value, bool),
+    "workflow_types": _are_texts,
+    "activity_names": _are_texts,
+    "env": _is_text_by_name,
+    "files": _is_text_by_name,
+}
 
 
 class Releases:
@@ -94,7 +121,11 @@ class Releases:
         for directory in (self.root, *self._trees):
             directory.mkdir(parents=True, exist_ok=True)
         swept = sum(files.sweep(directory) for directory in (self.root, *self._trees))
-        return swept + sum(files.sweep(Path(entry.path)) for entry in os.scandir(self.root) if entry.is_dir())
+        return swept + sum(
+            files.sweep(Path(entry.path))
+            for entry in os.scandir(self.root)
+            if entry.is_dir(follow_symlinks=False)
+        )
 
     def path(self, workflow_id: str, release: str) -> Path:
         return self.root / workflow_id / release
@@ -115,7 +146,7 @@ class Releases:
         (build / RECEIPT).write_bytes(sealed.to_toml())
         files.sync_tree(build)
         final = self.path(receipt.workflow_id, receipt.release)
-        if final.is_dir():
+        if os.path.lexists(final):
             if self.damage(receipt.workflow_id, receipt.release) == "":
                 files.remove(build)
                 return final
@@ -149,14 +180,21 @@ class Releases:
         """Swap the workflow's link to a release, by one rename."""
         for tree in reversed(self._trees):  # the tree that counts comes last
             tree.mkdir(parents=True, exist_ok=True)
-            target = os.path.relpath(self.root.resolve(), tree.resolve())
-            files.point(tree / workflow_id, f"{target}/{workflow_id}/{release}")
+            link, home = tree / workflow_id, os.path.relpath(self.root.resolve(), tree.resolve())
+            if link.is_dir() and not link.is_symlink():
+                raise DeployError(
+                    Reason.STORAGE_FAILED,
+                    f"{link} is a directory that timewright did not make",
+                    hint="move it away: the link to the live release belongs there",
+                )
+            files.point(link, f"{home}/{workflow_id}/{release}")
 
     def take_down(self, workflow_id: str) -> None:
         """Remove the workflow's link; its releases stay until retention collects them."""
         for tree in reversed(self._trees):
-            (tree / workflow_id).unlink(missing_ok=True)
-            files.sync_directory(tree)
+            if files.read_link(tree / workflow_id) is not None:
+                (tree / workflow_id).unlink(missing_ok=True)
+                files.sync_directory(tree)
 
     def current(self, workflow_id: str) -> str | None:
         """The release that a workflow's link names, if the link is one of ours."""
@@ -176,9 +214,9 @@ class Releases:
                     yield receipt
 
     def collect(self, workflow_id: str, keep: Iterable[str], *, most: int, older_than: float) -> list[str]:
-        """Remove old releases; returns which. Kept: those in `keep`, the newest `most`, and all
+        """Remove old releases; returns which. Kept: the live one, those in `keep`, the newest `most`, and all
         created after `older_than` (seconds since the epoch, by their receipts)."""
-        home, wanted = self.root / workflow_id, set(keep)
+        home, wanted = self.root / workflow_id, {*keep, self.current(workflow_id)}
         dated: list[tuple[float, str]] = []
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(home):

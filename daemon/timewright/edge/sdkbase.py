@@ -105,7 +105,14 @@ class SdkBases:
         self.home.mkdir(parents=True, exist_ok=True)
         files.sweep(self.home)
         temporary = self.home / files.unique()
-        command: list[str | Path] = [self.node, self._script(), "--out", temporary, "--specifiers", json.dumps(specifiers)]
+        command: list[str | Path] = [
+            self.node,
+            self._script(),
+            "--out",
+            temporary,
+            "--specifiers",
+            json.dumps(specifiers),
+        ]
         try:
             finished = await process.run(command, cwd=self.toolchain, timeout=_TIMEOUT)
             if finished.code != 0:

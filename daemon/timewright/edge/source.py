@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -58,20 +58,13 @@ class Stamp(NamedTuple):
     device: int
 
 
-class Known(NamedTuple):
-    """What an earlier scan learned of a file. `read_at_ns`: wall clock, before its content was read."""
-
-    stamp: Stamp
-    digest: str
-    read_at_ns: int
-
-
 class Seen(NamedTuple):
     """One file of the source.
 
     `path` is relative and posix; a name that can't be shown as it is comes escaped, with a problem.
     `digest` is the content's SHA-256 in hex, None where `problem` says why it wasn't read; `stamp` is
-    None where not even that could be had. `busy`: it was changing as we looked; look again soon.
+    None where not even that could be had. `read_at_ns`: wall clock, from before the content was read.
+    `busy`: it was changing as we looked; look again soon, and take it neither for there nor for gone.
     """
 
     path: str
@@ -80,13 +73,6 @@ class Seen(NamedTuple):
     problem: Problem | None
     read_at_ns: int
     busy: bool = False
-
-    @property
-    def known(self) -> Known | None:
-        """What to hand to the next scan for this path, None when there is nothing to remember."""
-        if self.stamp is None or self.digest is None:
-            return None
-        return Known(self.stamp, self.digest, self.read_at_ns)
 
 
 @dataclass(frozen=True)
@@ -155,11 +141,12 @@ def escape(name: str) -> str:
 
 
 def scan(
-    root: Path, known: Mapping[str, Known], *, limits: Limits, now_ns: int, max_specs: int = MAX_SPECS
+    root: Path, known: Mapping[str, Seen], *, limits: Limits, now_ns: int, max_specs: int = MAX_SPECS
 ) -> Scan:
     """Read the whole source once; contents only where the stamp is new or too young to be trusted.
 
-    `known` is by path, from the last scan's `Seen.known`; `now_ns` is the wall clock before the call.
+    `known`: the last scan's files by path, or what a state file kept of them. A file that didn't
+    change comes back as the very same object. `now_ns`: the wall clock before the call, in ns.
     Never raises for what it finds in the source. Blocks for as long as the disk does.
     """
     try:
@@ -207,7 +194,7 @@ class _Reader:
     """One scan under way: walks the directories beneath one open root and collects what it finds."""
 
     def __init__(
-        self, root: _Root, known: Mapping[str, Known], limits: Limits, now_ns: int, max_specs: int
+        self, root: _Root, known: Mapping[str, Seen], limits: Limits, now_ns: int, max_specs: int
     ) -> None:
         self._root = root
         self._known = known
@@ -258,11 +245,12 @@ class _Reader:
     def _entries(self, entries: list[os.DirEntry[str]], prefix: str) -> list[str]:
         """Take the files of one directory; returns the names of the directories to enter.
 
-        The hot loop: a file that didn't change costs one fstatat and one look into a mapping, all
-        inline. Each entry is dropped when done, or the collector would walk 10,000 stat results.
+        The hot loop: a file that didn't change costs one fstatat and one look into a mapping. An
+        equal stamp is the same inode, so kind and name were judged before. Each entry is dropped
+        when done, or the garbage collector would walk 10,000 stat results.
         """
         below: list[str] = []
-        known, files = self._known, self._files
+        known, files = self._known.get, self._files
         while entries:
             entry = entries.pop()
             name = entry.name
@@ -270,19 +258,20 @@ class _Reader:
                 self._other(entry, prefix, below)
                 continue
             path = prefix + name
-            old = known.get(path)
+            old = known(path)
             if old is not None and old.stamp == _fields(entry) and self._holds(old):
-                files[path] = Seen(path, old.stamp, old.digest, None, old.read_at_ns)
+                files[path] = old
             elif is_spec_name(name):
                 self._spec(path)
         return below
 
-    def _holds(self, old: Known) -> bool:
+    def _holds(self, old: Seen) -> bool:
         """Is what is known of a file with this very stamp still good?"""
-        stamp, _, read_at_ns = old
-        if stamp.size > self._limits.bytes:
+        _, stamp, digest, _, read_at_ns, _ = old
+        if stamp is None or digest is None or stamp.size > self._limits.bytes:
             return False
-        return read_at_ns - stamp.ctime_ns >= COARSE_RACY_NS or not _racy(old)
+        age = read_at_ns - stamp.ctime_ns
+        return age >= COARSE_RACY_NS or (age >= RACY_NS and not _is_coarse(stamp))
 
     def _other(self, entry: os.DirEntry[str], prefix: str, below: list[str]) -> None:
         if is_ignored_name(entry.name):
@@ -328,7 +317,7 @@ class _Reader:
         with _opened(self._root, path) as descriptor:
             old = self._known.get(path)
             if old is not None and old.stamp == _stamp(os.fstat(descriptor)) and self._holds(old):
-                return Seen(path, old.stamp, old.digest, None, old.read_at_ns)
+                return old
             data, stamp = _read_descriptor(descriptor, path, self._limits)
         self._read += 1
         return Seen(path, stamp, hashlib.sha256(data).hexdigest(), None, self._now_ns)
@@ -480,20 +469,18 @@ def _stamp(status: os.stat_result) -> Stamp:
 def _fields(entry: os.DirEntry[str]) -> tuple[int, ...]:
     """An entry's stamp as a plain tuple, which is quicker; () when it is gone since it was listed."""
     try:
-        status = entry.stat(follow_symlinks=False)
+        return _STAMP_OF(entry.stat(follow_symlinks=False))
     except OSError:
         return ()
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
-def _racy(old: Known) -> bool:
-    """May the file have changed after it was read and still have this stamp?"""
-    stamp, _, read_at_ns = old
-    age = read_at_ns - stamp.ctime_ns
-    if age >= COARSE_RACY_NS:
-        return False
-    coarse = stamp.ctime_ns % _SECOND_NS == 0 and stamp.mtime_ns % _SECOND_NS == 0
-    return coarse or age < RACY_NS
+_STAMP_OF: Callable[[os.stat_result], tuple[int, ...]] = attrgetter(
+    "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev"
+)
+
+
+def _is_coarse(stamp: Stamp) -> bool:
+    return stamp.ctime_ns % _SECOND_NS == 0 and stamp.mtime_ns % _SECOND_NS == 0
 
 
 def _check_kind(status: os.stat_result, path: str) -> None:

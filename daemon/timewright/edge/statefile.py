@@ -8,9 +8,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from timewright.core.errors import Problem, Reason, TimewrightError
 from timewright.core.state import Failure, Health, Record, Status, check_transition
@@ -37,6 +39,8 @@ CREATE TABLE history (              -- append-only: one row a transition
 ) STRICT;
 CREATE INDEX history_by_workflow ON history (workflow_id, id);
 CREATE TRIGGER history_is_kept BEFORE UPDATE ON history
+  BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+CREATE TRIGGER history_stays BEFORE DELETE ON history
   BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
 CREATE TABLE releases (             -- compiled code by digest: what the tree holds, and its receipt
   digest TEXT PRIMARY KEY, workflow_id TEXT NOT NULL, created REAL NOT NULL, receipt TEXT NOT NULL
@@ -81,7 +85,7 @@ class StateFile:
         """A copy in memory, to plan on: whatever is done to it touches no file."""
         self = cls.__new__(cls)
         self.path, self.rebuilt = path, ""
-        self._db = sqlite3.connect(":memory:", isolation_level=None)
+        self._db = _prepared(sqlite3.connect(":memory:", isolation_level=None))
         if path.exists():
             original = cls(path, read_only=True)
             original._db.backup(self._db)
@@ -97,8 +101,14 @@ class StateFile:
             raise TimewrightError(
                 f"there is no state file {self.path}", hint="nothing was deployed there yet"
             )
-        db = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=5)
-        self._check_schema(db)
+        self._check_kind()
+        db = _prepared(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True, timeout=5))
+        try:
+            self._check_schema(db)
+        except sqlite3.DatabaseError as error:
+            db.close()
+            hint = "the daemon mends a damaged one at its start"
+            raise TimewrightError(f"{self.path} can't be read: {error}", hint=hint) from None
         return db
 
     def _open(self) -> sqlite3.Connection:
@@ -107,25 +117,41 @@ class StateFile:
         if not existed:
             self.rebuilt = f"there was no state file {self.path.name}"
             return self._create()
+        self._db = self._connect()
         try:
-            db = self._connect()
-            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("quick_check found damage")
-            self._check_schema(db)
-        except sqlite3.DatabaseError as error:
+            self._check_schema(self._db)
+            self._make_durable(self._db)
+            self._check_content(self._db)
+        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
+            self._db.close()  # before its files move: closing it later would remove the new one's WAL
+            if not _is_damage(error):
+                raise TimewrightError(
+                    f"{self.path} can't be opened: {error}", hint="is the disk full, or not writable?"
+                ) from None
             self.rebuilt = f"the state file was damaged ({error}); kept as {self._move_aside()}"
             return self._create()
-        return db
+        except TimewrightError:
+            self._db.close()
+            raise
+        return self._db
+
+    def _check_content(self, db: sqlite3.Connection) -> None:
+        """Raises when the file's structure, or what a pass needs of its content, can't be read."""
+        if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("quick_check found damage")
+        self.records()
+        self.refused()
 
     def _check_kind(self) -> None:
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
             raise TimewrightError(f"{self.path} is not a regular file", hint="move it away")
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+        return _prepared(sqlite3.connect(self.path, timeout=10, isolation_level=None))
+
+    def _make_durable(self, db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")  # an acknowledged transition survives a power cut
-        return db
 
     def _create(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,18 +159,21 @@ class StateFile:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self.path.touch(mode=0o600)
         db = self._connect()
+        self._make_durable(db)
         db.executescript(f"BEGIN;{_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
         return db
 
     def _move_aside(self) -> str:
         name = f"{self.path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}"
-        self.path.rename(self.path.with_name(name))
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm", ""):
+            with suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(self.path.with_name(name + suffix))
         return name
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version <= 0:  # a crash between the file and its tables
+            raise sqlite3.DatabaseError("it has no tables of ours")
         if version > SCHEMA:
             raise TimewrightError(
                 f"{self.path} was written by a newer timewright (schema {version}, we know {SCHEMA})",
@@ -255,13 +284,19 @@ class StateFile:
     def drop_releases(self, workflow_id: str, short: Iterable[str]) -> None:
         for name in short:
             self._db.execute(
-                "DELETE FROM releases WHERE workflow_id = ? AND digest LIKE ?", [workflow_id, f"{name}%"]
+                "DELETE FROM releases WHERE workflow_id = ? AND substr(digest, 1, ?) = ?",
+                [workflow_id, len(name), name],
             )
 
     # source
 
     def file_cache(self) -> dict[str, dict[str, Any]]:
-        return {row["path"]: json.loads(row["entry"]) for row in self._rows("SELECT * FROM files")}
+        """What was known of the source's files; a row that was damaged is as if it weren't there."""
+        found: dict[str, dict[str, Any]] = {}
+        for row in self._rows("SELECT * FROM files"):
+            with suppress(ValueError):
+                found[row["path"]] = json.loads(row["entry"])
+        return found
 
     def update_file_cache(self, changed: Mapping[str, Mapping[str, Any]], gone: Iterable[str]) -> None:
         with self._db:
@@ -299,6 +334,28 @@ class StateFile:
         cursor = self._db.execute(query, values)
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+
+
+def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
+    """Text that a damaged disk made unreadable must not make the rows around it unreadable."""
+    db.text_factory = lambda data: data.decode("utf-8", "replace")
+    return db
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether it is the file that is wrong, not the disk, the lock or the rights to it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    passing = (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOMEM,
+    )
+    return code is None or code & 0xFF not in passing
 
 
 def _row(record: Record) -> dict[str, Any]:

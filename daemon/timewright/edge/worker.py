@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -50,8 +51,11 @@ class WorkerHost:
 
     def __init__(self, url: str, *, token: str = "", timeout: float = 15.0) -> None:
         self.url = url
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers = {"accept-encoding": "identity"}  # what is packed small can be 8 GiB
+        if token:
+            headers["authorization"] = f"Bearer {token}"
         self._directory: int | None = None
+        self._patience = timeout + 2.0  # in all: a byte now and then is no answer either
         self._socket = Path(url.removeprefix("unix:")) if url.startswith("unix:") else None
         base = "http://worker" if self._socket else url
         self._client = httpx.AsyncClient(
@@ -123,9 +127,12 @@ class WorkerHost:
         self, method: str, path: str, body: Mapping[str, Any] | None
     ) -> tuple[int, dict[str, Any]]:
         try:
-            async with self._client.stream(method, path, json=body) as response:
+            async with (
+                asyncio.timeout(self._patience),
+                self._client.stream(method, path, json=body) as response,
+            ):
                 data = bytearray()
-                async for chunk in response.aiter_bytes():
+                async for chunk in response.aiter_raw():
                     data += chunk
                     if len(data) > _MAX_ANSWER:
                         raise _NoAnswerError("its answer does not end")
@@ -133,7 +140,7 @@ class WorkerHost:
             raise _NoAnswerError(_describe(error)) from None
         try:
             answer = httpx.Response(200, content=bytes(data)).json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = {}
         return response.status_code, answer if isinstance(answer, dict) else {}
 
@@ -145,7 +152,7 @@ class _NoAnswerError(Exception):
 def _describe(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError):
         return "nobody answers there"
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return "it does not answer in time"
     return f"it broke off ({type(error).__name__})"
 

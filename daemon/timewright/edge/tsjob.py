@@ -1,0 +1,197 @@
+"""One release on its way through a TypeScript compiler, warm or cold: the same rules, the same answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from timewright.core import diagnostics
+from timewright.core.diagnostics import Places
+from timewright.core.errors import DeployError, Problem, Reason
+from timewright.edge import files, process
+from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits
+
+_DECLARATION: Final = re.compile(r"\.d(\.[^./]+)?\.[cm]?ts$")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of one release. `problems` empty: `dist/` is written. `lane`: who did it."""
+
+    problems: tuple[Problem, ...]
+    lane: str
+    check_ms: float
+    emit_ms: float = 0.0
+
+
+@dataclass
+class Job:
+    """One release on its way through a compiler."""
+
+    directory: Path
+    toolchain: Path
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        modules = (self.directory / "node_modules").resolve()
+        shared = (self.toolchain / "node_modules").resolve()
+        self.modules = (str(modules), str(shared))
+        self.places = Places(
+            str(self.directory),
+            tuple((path, "node_modules") for path in dict.fromkeys(self.modules)),
+        )
+
+    # --- warm ---
+
+    async def warm(self, child: Child, lane: str) -> Checked:
+        start = time.perf_counter()
+        snapshot, project = await child.open(self.directory / "tsconfig.json")
+        if project is None:
+            raise DeployError(Reason.INTERNAL_ERROR, "the release has no tsconfig.json")
+        about = {"snapshot": snapshot, "project": project["id"]}
+
+        async def ask(method: str) -> Any:
+            return await child.ask(method, about)
+
+        problems = self.outside(await ask("getSourceFileNames")) or await self._diagnose(ask)
+        checked = time.perf_counter()
+        if not problems:
+            problems = await self._emit(ask, bool(project["parsedCommandLine"]["options"].get("declaration")))
+        await child.release()
+        return Checked(problems, lane, _ms(start, checked), _ms(checked, time.perf_counter()))
+
+    async def _diagnose(self, ask: Callable[[str], Awaitable[Any]]) -> tuple[Problem, ...]:
+        """In the order of `tsc`: a program that can't be parsed is not checked for meaning."""
+        config = await ask("getConfigFileParsingDiagnostics") or []
+        syntax = await ask("getSyntacticDiagnostics") or []
+        if syntax:
+            return self._tidy(config + syntax)
+        general = (await ask("getProgramDiagnostics") or []) + (await ask("getGlobalDiagnostics") or [])
+        if any(item.get("category") == 1 for item in general):
+            return self._tidy(config + general)
+        return self._tidy(config + (await ask("getSemanticDiagnostics") or []))
+
+    async def _emit(self, ask: Callable[[str], Awaitable[Any]], declaration: bool) -> tuple[Problem, ...]:
+        if declaration and (found := await ask("getDeclarationDiagnostics")):
+            return self._tidy(found)
+        answer = await ask("emitToString")
+        problems = self._tidy(answer.get("diagnostics") or [])
+        if problems:
+            return problems
+        if answer.get("emitSkipped"):
+            raise ChildGoneError("emit was skipped without a reason")
+        emitted = {item["fileName"]: item["text"] for item in answer["outputFiles"]}
+        home = str(self.directory / "dist") + "/"
+        strays = [name for name in emitted if not _below(name, home)]
+        if strays:
+            return tuple(
+                Problem("", f"would be written outside of dist: {Path(name).name}") for name in strays
+            )
+        self._write(emitted)
+        return ()
+
+    def _write(self, emitted: Mapping[str, str]) -> None:
+        """Write dist/ anew: what an earlier run left there proves nothing."""
+        files.remove(self.directory / "dist")
+        for name, text in emitted.items():
+            path = Path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+
+    def _tidy(self, answers: Iterable[Mapping[str, Any]]) -> tuple[Problem, ...]:
+        return diagnostics.tidy(diagnostics.from_service(answers, self.places))
+
+    # --- what a program may read ---
+
+    def outside(self, names: Sequence[str]) -> tuple[Problem, ...]:
+        """Files of the program that a release may not use; each is a problem where it is imported.
+
+        Code must lie in src/ (a JSON file elsewhere would be copied over itself, finding 2); types
+        may also lie in the rest of the release and in its dependencies.
+        """
+        home, source = f"{self.directory}/", f"{self.directory}/src/"
+        modules = tuple(f"{path}/" for path in self.modules)
+        strays = []
+        for name in names:
+            in_modules = name.startswith(modules)
+            if name.startswith(source) or (in_modules and _is_library(name)):
+                continue
+            if name.startswith(home) and _DECLARATION.search(name):
+                continue
+            if in_modules and not self._reached_by_path(name):
+                continue
+            strays.append(name)
+        return diagnostics.tidy(self._stray(name) for name in strays)
+
+    def _reached_by_path(self, name: str) -> bool:
+        """Whether src/ names a file in node_modules by its path: it would be emitted beside itself."""
+        needle = re.compile(r"""['"`][^'"`\n]*node_modules""")
+        return any(needle.search(text) for _, text in self._sources())
+
+    def _stray(self, name: str) -> Problem:
+        stem = re.sub(r"(\.d)?\.[cm]?[jt]sx?$", "", Path(name).name)
+        mention = re.compile(rf"""['"`][^'"`\n]*/{re.escape(stem)}(\.\w+)*['"`]""")
+        message = f"{Path(name).name} is not a file of this release"
+        hint = "a workflow can only use files below its own src/, and packages by their names"
+        for where, text in self._sources():
+            match = mention.search(text)
+            if match is not None:
+                line = text.count("\n", 0, match.start()) + 1
+                column = match.start() - text.rfind("\n", 0, match.start())
+                return Problem(where, message, hint, line, column)
+        return Problem("", message, hint)
+
+    def _sources(self) -> list[tuple[str, str]]:
+        found = sorted((self.directory / "src").rglob("*"))
+        return [
+            (path.relative_to(self.directory).as_posix(), path.read_text("utf-8", errors="replace"))
+            for path in found
+            if path.is_file()
+        ]
+
+    # --- cold ---
+
+    async def cold(self, binary: Path) -> Checked:
+        """The same by `tsc -p`: first which files it would read, then check and emit in one run."""
+        start = time.perf_counter()
+        listed = await self._run(binary, "--listFilesOnly")
+        problems = self.outside([line for line in listed.splitlines() if line.startswith("/")])
+        if not problems:
+            # With an old dist/ in the way nothing could be told from what lies there afterwards.
+            files.remove(self.directory / "dist")
+            printed = await self._run(binary, "--noEmitOnError")
+            problems = diagnostics.tidy(diagnostics.from_printed(printed, self.places))
+        if not problems and not (self.directory / "dist").is_dir():
+            raise DeployError(Reason.COMPILER_UNAVAILABLE, "the TypeScript compiler wrote nothing")
+        return Checked(problems, "cold", _ms(start, time.perf_counter()))
+
+    async def _run(self, binary: Path, option: str) -> str:
+        finished = await process.run(
+            [binary, "-p", self.directory, "--pretty", "false", option],
+            cwd=self.directory,
+            env={"GOMEMLIMIT": str(self.limits.memory)},
+            timeout=self.limits.timeout,
+            memory=self.limits.ceiling + 512 * MIB,
+        )
+        if finished.code not in (0, 1, 2):
+            raise DeployError(
+                Reason.COMPILER_UNAVAILABLE, f"the TypeScript compiler ended with code {finished.code}"
+            )
+        return finished.stdout.decode("utf-8", errors="replace")
+
+
+def _is_library(name: str) -> bool:
+    return _DECLARATION.search(name) is not None
+
+
+def _below(name: str, home: str) -> bool:
+    return os.path.normpath(name) == name and name.startswith(home)
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 1)
