@@ -75,7 +75,7 @@ class World:
             return
         worse = health in (Health.DEGRADED, Health.MISSING)
         say = log.get().warning if worse else log.get().info
-        if record.health is not health or worse:
+        if worse or (record.health is not health and record.health is not Health.UNKNOWN):
             say("health", workflow=workflow_id, health=health, because=reason)
         self.note(record, health=health, health_reason=reason, health_since=self.clock())
 

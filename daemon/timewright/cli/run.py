@@ -37,19 +37,21 @@ def command(
 
 def _explain(config: Config) -> None:
     """What is about to happen, in plain words, before the log begins."""
-    click.echo(
-        f"""timewright follows {config.source_path}
-  live workflows   {config.workflows_path}
-  worker host      {config.worker_url}
-  Temporal         {config.temporal.address}
-In another terminal:
-  cp my-workflow.json {_short(config.source_path)}/    deploy it; edit the file to update it
-  timewright status                 where everything stands (.venv/bin/timewright from a checkout)
-  timewright logs -f                what happens, and why
-Ctrl-C stops all of it.
-""",
-        err=True,
-    )
+    rows = [
+        (f"cp my-workflow.json {_short(config.source_path)}/", "deploy it; edit the file to update it"),
+        ("timewright status", "where everything stands (.venv/bin/timewright in a checkout)"),
+        ("timewright logs -f", "what happens, and why"),
+    ]
+    lines = [
+        f"timewright follows {config.source_path}",
+        f"  live workflows   {config.workflows_path}",
+        f"  worker host      {config.worker_url}",
+        f"  Temporal         {config.temporal.address}",
+        "In another terminal:",
+        *(f"  {command:34} {what}" for command, what in rows),
+        "Ctrl-C stops all of it.\n",
+    ]
+    click.echo("\n".join(lines), err=True)
 
 
 def _short(path: Path) -> str:

@@ -1,0 +1,42 @@
+/** What host and child say to each other over the child's pipe. Values only. */
+import type { Level } from './log';
+import type { TemporalSettings } from './settings';
+import type { PoolVersion } from './tree';
+
+export interface Failure {
+  readonly workflowId: string;
+  readonly error: string;
+}
+
+export interface ServeOptions {
+  readonly stickyMs: number;
+  readonly graceMs: number;
+  readonly maxCached: number;
+  readonly workflowPollers: number;
+  readonly activityPollers: number;
+  /** "workflowId/release" of releases that may fail to load without stopping the others; "*" is all. */
+  readonly tolerated: readonly string[];
+  /** Releases whose code hung or ended the process before: they are not loaded again. */
+  readonly skipped: readonly Failure[];
+}
+
+export type ToChild =
+  | { readonly type: 'warm'; readonly temporal: TemporalSettings }
+  | { readonly type: 'serve'; readonly pool: PoolVersion; readonly temporal: TemporalSettings; readonly options: ServeOptions }
+  | { readonly type: 'drain' };
+
+export type FromChild =
+  /** The SDK is loaded; the process can take a pool. */
+  | { readonly type: 'ready' }
+  /** About to run the top level of this release's code: whoever hangs now is named by it. */
+  | { readonly type: 'loading'; readonly workflowId: string }
+  /** `refused`: it will not serve, because of a failure that isn't tolerated. */
+  | { readonly type: 'loaded'; readonly failed: readonly Failure[]; readonly refused: boolean }
+  | { readonly type: 'connecting'; readonly error?: string }
+  | { readonly type: 'polling' }
+  | { readonly type: 'temporal'; readonly reachable: boolean; readonly error?: string }
+  | { readonly type: 'draining' }
+  /** Nothing more will be taken from the queue; what was taken may still run. */
+  | { readonly type: 'quiet' }
+  | { readonly type: 'stopped' }
+  | { readonly type: 'log'; readonly level: Level; readonly event: string; readonly fields: Record<string, unknown> };

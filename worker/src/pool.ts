@@ -1,0 +1,75 @@
+/** One pool: which of its versions should run, which do. Start the new, let it poll, retire the old. */
+import { Slot, type Surroundings } from './slot';
+import type { PoolVersion } from './tree';
+
+/** A version that could not be loaded is tried again now and then: what it lacked may have come. */
+const RETRY_FAILED_MS = 60_000;
+
+export class Pool {
+  slots: Slot[] = [];
+  desired: PoolVersion | undefined;
+  /** Why the tree's current version can't be read; what runs goes on. */
+  trouble: { poolVersion: string; error: string } | undefined;
+
+  constructor(
+    readonly key: string,
+    private readonly around: Surroundings,
+  ) {}
+
+  /** The live slot of the version that the tree names. */
+  get current(): Slot | undefined {
+    return this.slots.find((slot) => slot.version.poolVersion === this.desired?.poolVersion && !isLeaving(slot));
+  }
+
+  /** `retry`: somebody asked, so a version that failed to load is tried again at once. */
+  want(desired: PoolVersion | undefined, retry: boolean): void {
+    this.desired = desired;
+    this.trouble = undefined;
+    if (desired === undefined) return this.retireOthers(undefined);
+    const current = this.current;
+    if (current === undefined) this.begin(desired);
+    else if (current.state === 'failed' && (retry || performance.now() - current.since > RETRY_FAILED_MS)) {
+      current.skipped = [];
+      current.tolerated = this.tolerated();
+      current.start();
+    }
+    // Newest wins: what never polled and isn't wanted any more holds nothing and can go at once.
+    for (const slot of this.slots) if (slot !== this.current && !slot.served) slot.drain();
+    this.settle();
+  }
+
+  /** To be called after every change of a slot. */
+  settle(): void {
+    if (this.current?.state === 'polling') this.retireOthers(this.current);
+    this.slots = this.slots.filter((slot) => slot.state !== 'stopped');
+  }
+
+  private begin(desired: PoolVersion): void {
+    const slot = new Slot(desired, this.around);
+    slot.tolerated = this.tolerated();
+    this.slots.push(slot);
+    slot.start();
+  }
+
+  /**
+   * With nothing running, half a pool is better than none. With something running, a new version must
+   * not be worse: only what fails there already may fail here.
+   */
+  private tolerated(): string[] {
+    const live = this.slots.find((slot) => slot.served && ['polling', 'connecting'].includes(slot.state));
+    if (live === undefined) return ['*'];
+    return live.failed.map(({ workflowId }) => {
+      const release = live.version.releases.find((one) => one.workflowId === workflowId)?.release;
+      return `${workflowId}/${release}`;
+    });
+  }
+
+  private retireOthers(keep: Slot | undefined): void {
+    for (const slot of this.slots) if (slot !== keep) slot.drain();
+    this.slots = this.slots.filter((slot) => slot.state !== 'stopped');
+  }
+}
+
+export function isLeaving(slot: Slot): boolean {
+  return slot.state === 'draining' || slot.state === 'stopped';
+}

@@ -1,0 +1,114 @@
+/** Starts worker processes: the only module that does. What a child gets to see is decided here. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+
+import type { FromChild, ToChild } from './messages';
+import { keepPollsOpen } from './polltail';
+import type { Settings } from './settings';
+import type { PoolVersion, Release } from './tree';
+
+/** A running worker process, as the supervisor sees it. Tests put others in its place. */
+export interface Child {
+  readonly pid: number;
+  send(order: ToChild): void;
+  /** The whole process group: somebody's worker may have children of its own. */
+  kill(signal: NodeJS.Signals): void;
+  /** The end of what it wrote to stderr. */
+  lastWords(): string;
+  onMessage(listener: (report: FromChild) => void): void;
+  onOutput(listener: (stream: 'stdout' | 'stderr', line: string) => void): void;
+  onExit(listener: (code: number | null, signal: NodeJS.Signals | null) => void): void;
+}
+
+export interface Launcher {
+  shared(): Child;
+  own(pool: PoolVersion, release: Release): Child;
+}
+
+const LAST_WORDS = 2048;
+const MAX_LINE = 8192;
+/** Needed to run at all, or harmless. Everything else of the host's environment stays with the host. */
+const HARMLESS = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR', 'SSL_CERT_FILE', 'SSL_CERT_DIR',
+  'NODE_EXTRA_CA_CERTS', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy', 'no_proxy'];
+
+export function makeLauncher(settings: Settings, host: NodeJS.ProcessEnv = process.env): Launcher {
+  const heap = settings.memory > 0 ? [`--max-old-space-size=${Math.round(settings.memory)}`] : [];
+  const common = { ...cleanEnv(host, settings.passEnv), NODE_ENV: 'production', ...keepPollsOpen(settings.pollTailMs) };
+  return {
+    shared: () => start([...heap, join(__dirname, 'child.js')], settings.data, common),
+    own: (pool, release) =>
+      start([...heap, '--require', join(__dirname, 'preload.js'), release.worker ?? ''], release.path, {
+        ...common,
+        TEMPORAL_ADDRESS: settings.temporal.address,
+        TEMPORAL_NAMESPACE: pool.namespace,
+        TEMPORAL_TASK_QUEUE: pool.taskQueue,
+        TIMEWRIGHT_BUILD_ID: pool.buildId,
+        ...release.env,
+      }),
+  };
+}
+
+export function cleanEnv(host: NodeJS.ProcessEnv, passed: readonly string[]): Record<string, string> {
+  const names = Object.keys(host).filter((name) => HARMLESS.includes(name) || name.startsWith('LC_') || passed.includes(name));
+  return Object.fromEntries(names.map((name) => [name, host[name] ?? '']));
+}
+
+function start(args: readonly string[], cwd: string, env: Record<string, string>): Child {
+  const child = spawn(process.execPath, [...args], {
+    cwd,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    detached: true, // its own group: Ctrl-C in a terminal is for the host, which retires its children in order
+  });
+  let words = '';
+  let exited = false;
+  const output: ((stream: 'stdout' | 'stderr', line: string) => void)[] = [];
+  const lines = (stream: Readable | null, name: 'stdout' | 'stderr'): void => {
+    let rest = '';
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      if (name === 'stderr') words = (words + text).slice(-LAST_WORDS);
+      const parts = (rest + text).split('\n');
+      rest = (parts.pop() ?? '').slice(-MAX_LINE); // a line without end must not fill our memory
+      for (const line of parts) for (const listener of output) listener(name, line);
+    });
+  };
+  lines(child.stdout, 'stdout');
+  lines(child.stderr, 'stderr');
+  child.on('error', (error) => (words = (words + error.message).slice(-LAST_WORDS)));
+  child.on('exit', () => (exited = true));
+  return {
+    pid: child.pid ?? 0,
+    // A child that is going away takes no more orders; its exit says all that is to be said.
+    send: (order) => void (child.connected && child.send(order, () => undefined)),
+    kill: (signal) => void (!exited && child.pid !== undefined && killGroup(child.pid, signal)),
+    lastWords: () => words.trim(),
+    onMessage: (listener) => void child.on('message', (report) => void (isReport(report) && listener(report))),
+    onOutput: (listener) => void output.push(listener),
+    onExit: (listener) => {
+      // 'close' and not 'exit': by then all it wrote has been read. A grandchild may hold the pipes, though.
+      let told = false;
+      const once = (code: number | null, signal: NodeJS.Signals | null): void => {
+        if (told) return;
+        told = true;
+        listener(code, signal);
+      };
+      child.on('close', once);
+      child.on('exit', (code, signal) => void setTimeout(() => once(code, signal), 200));
+      child.on('error', () => void (child.pid === undefined && once(1, null)));
+    },
+  };
+}
+
+function killGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // Gone already.
+  }
+}
+
+/** A release's own worker may talk over the pipe, too (`process.send('ready')`): that is not for us. */
+function isReport(value: unknown): value is FromChild {
+  return typeof value === 'object' && value !== null && typeof (value as { type?: unknown }).type === 'string';
+}

@@ -1,0 +1,185 @@
+/**
+ * Reads what the tree says should be served: `pools/{namespace}/{queue}/current`. Only reads.
+ * One pool that can't be read is reported as that pool's trouble; the others go on.
+ */
+import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { basename, isAbsolute, join, resolve, sep } from 'node:path';
+
+import { message } from './log';
+
+// Its types are of an ES module only, its code is both: TypeScript can't know.
+const { parse } = require('smol-toml') as { parse(text: string): unknown };
+
+export interface Release {
+  readonly workflowId: string;
+  readonly release: string;
+  /** The release's real directory. */
+  readonly path: string;
+  readonly workflowTypes: readonly string[];
+  /** Files, absolute. */
+  readonly activities?: string;
+  readonly worker?: string;
+  readonly activityNames: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface PoolVersion {
+  readonly namespace: string;
+  readonly taskQueue: string;
+  readonly poolVersion: string;
+  readonly buildId: string;
+  readonly isolation: 'shared' | 'process';
+  readonly sdk: string;
+  /** The combined workflow bundle, absolute. */
+  readonly bundle?: string;
+  readonly releases: readonly Release[];
+}
+
+export interface PoolTrouble {
+  readonly namespace: string;
+  readonly taskQueue: string;
+  readonly poolVersion: string;
+  readonly error: string;
+}
+
+export interface Tree {
+  readonly pools: ReadonlyMap<string, PoolVersion>;
+  /** Pools that can't be read: what they ran before goes on. */
+  readonly broken: ReadonlyMap<string, PoolTrouble>;
+  /** The whole tree can't be read (I/O error, not "there is none"): everything goes on. */
+  readonly unreadable?: string;
+  /** There is no `pools` folder at all: nobody deployed yet, or the data directory is gone. */
+  readonly absent?: boolean;
+}
+
+export function poolKey(pool: { namespace: string; taskQueue: string }): string {
+  return `${pool.namespace}/${pool.taskQueue}`;
+}
+
+export function readTree(data: string): Tree {
+  const pools = new Map<string, PoolVersion>();
+  const broken = new Map<string, PoolTrouble>();
+  const root = join(data, 'pools');
+  if (!existsSync(root)) return { pools, broken, absent: true };
+  try {
+    for (const namespace of folders(root)) {
+      for (const queue of folders(join(root, namespace))) {
+        const where = { namespace: decode(namespace), taskQueue: decode(queue) };
+        const home = join(root, namespace, queue);
+        const version = link(join(home, 'current'));
+        if (version === undefined) continue;
+        try {
+          pools.set(poolKey(where), readPool(data, realpathSync(join(home, 'current')), where));
+        } catch (error) {
+          broken.set(poolKey(where), { ...where, poolVersion: version, error: message(error) });
+        }
+      }
+    }
+  } catch (error) {
+    return { pools, broken, unreadable: message(error) };
+  }
+  return { pools, broken };
+}
+
+function folders(path: string): string[] {
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map((entry) => entry.name)
+      .sort();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** The name that `current` points at; undefined when nothing is current. */
+function link(path: string): string | undefined {
+  try {
+    return basename(readlinkSync(path));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function decode(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
+
+type Table = Readonly<Record<string, unknown>>;
+
+/** Reads one pool version. Throws with what is wrong, and where. */
+export function readPool(data: string, directory: string, where?: { namespace: string; taskQueue: string }): PoolVersion {
+  const table = parse(readFileSync(join(directory, 'pool.toml'), 'utf8')) as Table;
+  if (table['format'] !== 1) throw new Error(`pool.toml: format ${String(table['format'])} is not known to this host`);
+  const isolation = text(table, 'isolation', 'pool.toml');
+  if (isolation !== 'shared' && isolation !== 'process') throw new Error(`pool.toml: isolation ${JSON.stringify(isolation)}`);
+  const pool = {
+    namespace: text(table, 'namespace', 'pool.toml'),
+    taskQueue: text(table, 'task_queue', 'pool.toml'),
+    poolVersion: text(table, 'pool_version', 'pool.toml'),
+    buildId: text(table, 'build_id', 'pool.toml'),
+    sdk: text(table, 'sdk', 'pool.toml'),
+  };
+  // Two folders that claim one queue would put two sets of workflow types on it.
+  if (where !== undefined && poolKey(where) !== poolKey(pool)) {
+    throw new Error(`pool.toml is of ${poolKey(pool)} and lies in the folder of ${poolKey(where)}`);
+  }
+  if (pool.poolVersion !== basename(directory)) throw new Error(`pool.toml is of version ${pool.poolVersion}`);
+  const rows = table['releases'];
+  if (!Array.isArray(rows) || rows.length === 0) throw new Error('pool.toml: no [[releases]]');
+  const inside = realpathSync(data) + sep;
+  const releases = rows.map((row: Table, index) => readRelease(row, directory, inside, `pool.toml: releases[${index}]`));
+  if (isolation === 'process' && (releases.length !== 1 || releases[0]?.worker === undefined)) {
+    throw new Error('pool.toml: isolation "process" needs exactly one release, with its worker file');
+  }
+  const bundle = table['bundle'] === undefined ? undefined : join(directory, text(table, 'bundle', 'pool.toml'));
+  if (bundle !== undefined && !existsSync(bundle)) throw new Error(`${basename(bundle)} is missing`);
+  return { ...pool, isolation, releases, ...(bundle === undefined ? {} : { bundle }) };
+}
+
+function readRelease(row: Table, directory: string, inside: string, where: string): Release {
+  const path = realpathSync(resolve(directory, text(row, 'path', where)));
+  if (!path.startsWith(inside)) throw new Error(`${where}: path leads out of the data directory`);
+  const file = (key: string): string | undefined => {
+    if (row[key] === undefined) return undefined;
+    const name = text(row, key, where);
+    const full = resolve(path, name);
+    if (isAbsolute(name) || !full.startsWith(path + sep)) throw new Error(`${where}: ${key} leads out of the release`);
+    return full;
+  };
+  const env = (row['env'] ?? {}) as Table;
+  for (const [key, value] of Object.entries(env)) {
+    if (typeof value !== 'string') throw new Error(`${where}: env.${key} must be text`);
+  }
+  const [activities, worker] = [file('activities'), file('worker')];
+  return {
+    workflowId: text(row, 'workflow_id', where),
+    release: text(row, 'release', where),
+    path,
+    workflowTypes: texts(row, 'workflow_types', where),
+    activityNames: texts(row, 'activity_names', where),
+    ...(activities === undefined ? {} : { activities }),
+    ...(worker === undefined ? {} : { worker }),
+    env: env as Record<string, string>,
+  };
+}
+
+function text(table: Table, key: string, where: string): string {
+  const value = table[key];
+  if (typeof value !== 'string' || value === '') throw new Error(`${where}: ${key} must be text`);
+  return value;
+}
+
+function texts(table: Table, key: string, where: string): string[] {
+  const value = table[key] ?? [];
+  if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) {
+    throw new Error(`${where}: ${key} must be a list of text`);
+  }
+  return value as string[];
+}
