@@ -117,7 +117,7 @@ def typescript_59() -> list[str]:
 
 
 def typescript_7() -> list[str]:
-    from timewright.edge.tsservice import tsc_binary
+    from timewright.edge.tschild import tsc_binary
 
     return [str(tsc_binary(REPO / "worker"))]
 
@@ -202,10 +202,9 @@ def show(result: dict[str, Any]) -> None:
     ours = result["median_s"]["timewright"]
     print(f"\n{'':14}{'dist in place':>16}{'':>9}{'new code serving':>20}")
     for name, median in result["median_s"].items():
+        dist, serving = (median[key] * 1000 for key in ("dist", "serving"))
         ratios = [f"{median[key] / ours[key]:.1f} x" for key in ("dist", "serving")]
-        print(
-            f"{name:14}{median['dist'] * 1000:13.0f} ms{ratios[0]:>9}{median['serving'] * 1000:17.0f} ms{ratios[1]:>9}"
-        )
+        print(f"{name:14}{dist:13.0f} ms{ratios[0]:>9}{serving:17.0f} ms{ratios[1]:>9}")
     print(f"\n{'idle':18}{'CPU':>8}{'memory':>13}{'processes':>11}")
     for name, use in result["idle"].items():
         print(f"{name:18}{use['cpu_percent']:6.2f} %{use['memory_mib']:9.0f} MiB{use['processes']:8}")

@@ -23,11 +23,10 @@ from timewright.core.spec import Spec, package_text, read_spec
 from timewright.core.state import Failure, Health, Record, Status
 from timewright.core.tsconfig import render
 from timewright.edge import source
-from timewright.edge.bundle import Part
 from timewright.edge.compiler import CompileJob
 from timewright.edge.failpoint import failpoint
-from timewright.edge.pools import Key
 from timewright.edge.releases import Receipt
+from timewright.pooling import Pooling
 from timewright.world import World, receipt_row
 
 #: How long a deploy waits for the pool's other newcomers to be sorted out before it says so.
@@ -43,6 +42,7 @@ class Applier:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.pooling = Pooling(world)
 
     async def apply(self, action: Action, revision: str) -> None:
         """Carry out one action. Only cancellation comes out of it: every failure is recorded."""
@@ -180,7 +180,7 @@ class Applier:
         fails nothing (design §6)."""
         key = (receipt.namespace, receipt.task_queue)
         with _timed(timings, "pool"):
-            await self.refresh_pool(key)
+            await self.pooling.refresh(key)
             if previous is not None and (previous.namespace, previous.task_queue) != key:
                 await self._leave(previous)
         with _timed(timings, "reload"):
@@ -189,7 +189,7 @@ class Applier:
     async def _leave(self, previous: Receipt) -> None:
         """The workflow moved to another task queue: its old pool goes on without it."""
         key = (previous.namespace, previous.task_queue)
-        await self.refresh_pool(key)
+        await self.pooling.refresh(key)
         await self.world.worker.sync()
 
     async def _reload(self, receipt: Receipt, previous: Receipt | None) -> tuple[Health, str]:
@@ -221,8 +221,8 @@ class Applier:
             del self.world.receipts[receipt.workflow_id]
         else:
             self._make_live(previous)
-            await self.refresh_pool((previous.namespace, previous.task_queue))
-        await self.refresh_pool((receipt.namespace, receipt.task_queue))
+            await self.pooling.refresh((previous.namespace, previous.task_queue))
+        await self.pooling.refresh((receipt.namespace, receipt.task_queue))
         await self.world.worker.sync()
 
     def _fail(self, record: Record, error: DeployError, digest: str, timings: dict[str, float]) -> None:
@@ -256,51 +256,6 @@ class Applier:
         except OSError as error:
             log.get().warning("retention failed", workflow=receipt.workflow_id, because=str(error))
 
-    # pools -------------------------------------------------------------------------------------
-
-    async def refresh_pool(self, key: Key) -> None:
-        """Make the pool's current version hold exactly the live releases of its queue. Many
-        deploys at once share one new version: who waits for the lock finds the work done."""
-        async with self.world.pool_locks[key]:
-            members = [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
-            wanted = {receipt.workflow_id: receipt.release for receipt in members}
-            current = self.world.pools.current(key)
-            if current is not None and dict(current.members) == wanted:
-                self._remember_pool(key)
-                return
-            if not members:
-                self.world.pools.drop(key)
-            else:
-                await self._publish_pool(key, members)
-            self._remember_pool(key)
-
-    async def _publish_pool(self, key: Key, members: list[Receipt]) -> None:
-        world = self.world
-        sdk = world.compiler.sdk_version
-        content = world.pools.describe(key, members, sdk=sdk, releases=world.releases.root)
-        version = str(content["pool_version"])
-        if not world.pools.has(key, version):
-            build = world.pools.begin(key)
-            try:
-                if "bundle" in content:
-                    await world.compiler.join([_part(world, r) for r in members if r.bundle], build)
-                await asyncio.to_thread(world.pools.publish, key, build, content)
-            finally:
-                world.releases.discard(build)
-        failpoint("before-pool-link")
-        before = world.pools.link(key)
-        world.pools.make_current(key, version)
-        failpoint("after-pool-link")
-        world.pools.collect(key, {version, before or version})
-
-    def _remember_pool(self, key: Key) -> None:
-        link, version = self.world.pools.link(key), self.world.pools.current(key)
-        if link is None or version is None:
-            self.world.pool_links.pop(key, None)
-            self.world.pool_versions.pop(key, None)
-        else:
-            self.world.pool_links[key], self.world.pool_versions[key] = link, version
-
     # the rest ----------------------------------------------------------------------------------
 
     async def _undeploy(self, action: Undeploy, revision: str) -> None:
@@ -319,7 +274,7 @@ class Applier:
         try:
             if receipt is not None:
                 world.receipts.pop(action.workflow_id, None)
-                await self.refresh_pool((receipt.namespace, receipt.task_queue))
+                await self.pooling.refresh((receipt.namespace, receipt.task_queue))
             failpoint("before-unlink")
             world.releases.take_down(action.workflow_id)
             failpoint("after-unlink")
@@ -443,11 +398,6 @@ def _seen(wanted: Wanted, revision: str, now: float) -> dict[str, Any]:
 def _why_deployed(record: Record, receipt: Receipt, waiting_for: str) -> str:
     served = f"release {receipt.release} is live in pool {receipt.placement.pool}"
     return f"{served}; {waiting_for}" if waiting_for else f"{served} and being served"
-
-
-def _part(world: World, receipt: Receipt) -> Part:
-    directory = world.releases.path(receipt.workflow_id, receipt.release) / "bundle"
-    return Part(receipt.workflow_id, receipt.workflow_types, directory / "workflow.js")
 
 
 def _as_deploy_error(error: Exception) -> DeployError:

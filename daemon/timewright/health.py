@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from timewright.apply import waiting
 from timewright.core.errors import Reason
@@ -16,17 +16,20 @@ class HealthWatch:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.serving: Serving | None = None
 
-    async def check(self, busy: Collection[str] = ()) -> None:
+    async def check(self, busy: Callable[[], Collection[str]] = tuple) -> None:
         """Look once. What isn't served as it should be is asked for again: the notification may
-        have been lost. Workflows in `busy` are left to the work under way."""
+        have been lost. A workflow that was in `busy` before or after the look is left to the work
+        under way, and so is one whose release changed meanwhile: the answer may be older."""
+        asked, busy_before = dict(self.world.receipts), set(busy())
         serving = await self.world.worker.serving()
-        self.serving = serving
+        skip = busy_before | set(busy())
         amiss = [
             workflow_id
-            for workflow_id in self.world.receipts
-            if workflow_id not in busy and not self._judge(workflow_id, serving)
+            for workflow_id, receipt in asked.items()
+            if workflow_id not in skip
+            and self.world.receipts.get(workflow_id) is receipt
+            and not self._judge(workflow_id, serving)
         ]
         if amiss and serving.reachable and not serving.temporal:
             await self._ask_again(amiss, serving)

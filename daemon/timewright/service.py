@@ -232,7 +232,7 @@ class Service:
         """Looks at the worker host beside the passes: a host that hangs holds up no deploy."""
         while True:
             try:
-                await reconciler.health.check(reconciler.busy())
+                await reconciler.health.check(reconciler.busy)
             except (OSError, sqlite3.Error) as error:
                 log.get().error("health check failed", because=str(error))
             await asyncio.sleep(self.config.worker.check_interval_s)

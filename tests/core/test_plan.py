@@ -312,8 +312,8 @@ def test_two_broken_files_of_one_id_are_one_failure() -> None:
 
 # Clashes ---------------------------------------------------------------------------------------
 
-TYPE = {"workflow_types": ("run",)}
-ACTIVITY = {"activity_names": ("charge",)}
+TYPE: Any = {"workflow_types": ("run",)}
+ACTIVITY: Any = {"activity_names": ("charge",)}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def test_a_tree_vanishes_from_its_name_before_it_is_taken_apart(
     tree = tmp_path / "tree"
     (tree / "a").mkdir(parents=True)
     seen: list[bool] = []
-    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: seen.append(tree.exists()))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: seen.append(tree.exists()))
     files.remove(tree)
     assert seen == [False]
     assert files.sweep(tmp_path) == 1

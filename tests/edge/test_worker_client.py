@@ -224,9 +224,8 @@ async def test_a_host_without_an_answer_costs_bounded_time_and_fails_nothing(
 ) -> None:
     start = time.monotonic()
     async with hosting(answer) as host:
-        found = await reload(host, timeout=0.3)
         async with client(host.url, timeout=0.3) as worker:
-            serving = await worker.serving()
+            found, serving = await asyncio.gather(worker.reload("hello", action="deploy"), worker.serving())
     assert (found.ok, found.reason) == (False, "Unreachable")
     assert words in found.error
     assert not serving.reachable
