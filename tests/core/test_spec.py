@@ -334,7 +334,7 @@ def test_any_files_and_entry_points_are_a_spec_or_a_spec_error(given: Any, named
         check(read_spec(as_bytes(document(files={**FILES, **given}, entrypoints=named))))
 
 
-@pytest.mark.parametrize("unit", ["/*", '\\"', ",", ", ", ",/**/", "//\n", "/", '"', "*/", "[,"])
+@pytest.mark.parametrize("unit", ["/*", "/* ", '\\"', ",", ", ", ",/**/", "//\n", "/", '"', "*/", "[,"])
 def test_comments_of_any_shape_are_stripped_in_linear_time(unit: str) -> None:
     start = '"' if unit == '\\"' else ""
     assert growth(lambda size: strip_comments(start + unit * size), 20_000) < 10

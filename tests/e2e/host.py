@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ from timewright.core.errors import TimewrightError
 from timewright.edge.statefile import StateFile
 
 REPO = Path(__file__).resolve().parents[2]
+BASES = Path(tempfile.mkdtemp(prefix="timewright-e2e-")) / "base"
+atexit.register(shutil.rmtree, BASES.parent, ignore_errors=True)
 PATIENCE = 60.0  # seconds: how long a test waits for something before it fails
 
 
@@ -76,6 +80,8 @@ class Host:
         self.home, self.temporal = home, temporal
         self.specs, self.data = home / "specs", home / "data"
         self.specs.mkdir()
+        if BASES.is_dir():  # the SDK's base takes seconds to make, and is the same for all tests
+            shutil.copytree(BASES, self.data / "cache" / "base")
         self.log_file = home / "daemon.log"
         self.worker_log = home / "worker.log"
         self.daemon: subprocess.Popen[bytes] | None = None
@@ -119,6 +125,9 @@ class Host:
     def stop_all(self) -> None:
         _end(self.daemon, signal.SIGTERM)
         _end(self.worker, signal.SIGTERM)
+        made = self.data / "cache" / "base"
+        if made.is_dir() and not BASES.exists():
+            shutil.copytree(made, BASES)
 
     # the command line
 

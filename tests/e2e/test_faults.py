@@ -89,8 +89,8 @@ async def test_a_daemon_killed_in_mid_deploy_converges_at_its_next_start(
     assert await run_workflow(client, "first", "x", queue="first") == "new x"
     assert reader.faults == []
     assert len(reader.seen) == 2
-    leftovers = [path for path in host.data.rglob(".tmp-*") if "node_modules" not in path.parts]
-    assert leftovers == []
+    parts = [host.data / name for name in ("releases", "workflows", "pools")]
+    assert [path for part in parts for path in part.rglob(".tmp-*")] == []
 
 
 @pytest.mark.parametrize("point", ["before-unlink", "after-unlink"])
@@ -234,43 +234,47 @@ def _bad_specs() -> dict[str, tuple[Any, str, str]]:
     }
 
 
-@pytest.mark.parametrize("name", _bad_specs())
-async def test_a_bad_spec_is_explained_and_harms_nothing(host: Host, name: str) -> None:
-    """Through `apply`, so that each case is one pass: the good neighbour is deployed all the same."""
-    document, reason, message = _bad_specs()[name]
-    host.put("bad.json", document)
-    host.put("good.json", greeter("good", "good"))
+async def test_bad_specs_are_explained_one_by_one_and_harm_nothing(host: Host) -> None:
+    """Through `apply`, so that all is one pass: the good neighbours are deployed all the same."""
+    cases = _bad_specs()
+    for number, (document, _, _) in enumerate(cases.values()):
+        own = {"workflowId": f"bad-{number}", "deploy": {"taskQueue": f"bad-{number}"}}
+        host.put(f"bad-{number}.json", {**document, **own})
+    host.put("a-good.json", greeter("a-good", "good"))
+    host.put("z-good.json", greeter("z-good", "good"))
+
     done = await asyncio.to_thread(host.cli, "apply", "--json")
+
     assert done.returncode == 1, done.stderr
     workflows = {item["workflowId"]: item for item in json.loads(done.stdout)["workflows"]}
-    assert workflows["good"]["status"] == "DEPLOYED"
-    assert workflows["bad"]["status"] == "DEPLOYMENT_FAILED"
-    error = workflows["bad"]["lastError"]
-    assert error["reason"] == reason
-    assert message in json.dumps(error)
-    assert host.release("bad") is None
+    assert [workflows[name]["status"] for name in ("a-good", "z-good")] == ["DEPLOYED"] * 2
+    for number, (name, (_, reason, message)) in enumerate(cases.items()):
+        found = workflows[f"bad-{number}"]
+        assert found["status"] == "DEPLOYMENT_FAILED", name
+        assert found["lastError"]["reason"] == reason, name
+        assert message in json.dumps(found["lastError"]), name
+        assert host.release(f"bad-{number}") is None, name
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("not JSON", "hello", "is not JSON"),
-        ("half a file", json.dumps(greeter("bad", "x"))[:-40], "is not JSON"),
-        ("an id that climbs", json.dumps({**greeter("bad", "x"), "workflowId": "../bad"}), "must start with"),
-        ("deep nesting", "[" * 100_000, "nested deeper"),
-        ("duplicate keys", '{"workflowId": "a", "workflowId": "../../b"}', "stands twice"),
-        ("a huge file", " " * (9 * 1024 * 1024), "the limit is"),
-    ],
-)
-async def test_a_file_without_a_readable_id_is_refused_by_its_name(
-    host: Host, name: str, text: str, message: str
-) -> None:
-    host.put("bad.json", text)
+async def test_files_without_a_readable_id_are_refused_by_their_names(host: Host) -> None:
+    cases = {
+        "no-json.json": ("hello", "is not JSON"),
+        "half.json": (json.dumps(greeter("bad", "x"))[:-40], "is not JSON"),
+        "climbs.json": (json.dumps({**greeter("bad", "x"), "workflowId": "../bad"}), "must start with"),
+        "deep.json": ("[" * 100_000, "nested deeper"),
+        "twice.json": ('{"workflowId": "a", "workflowId": "../../b"}', "stands twice"),
+        "huge.json": (" " * (9 * 1024 * 1024), "the limit is"),
+    }
+    for name, (text, _) in cases.items():
+        host.put(name, text)
     host.put("good.json", greeter("good", "good"))
+
     done = await asyncio.to_thread(host.cli, "apply", "--json")
+
     assert done.returncode == 1
     answer = json.loads(done.stdout)
-    assert answer["failed"] == ["bad.json"]
+    assert sorted(answer["failed"]) == sorted(cases)
     assert {item["workflowId"]: item["status"] for item in answer["workflows"]} == {"good": "DEPLOYED"}
     status = json.loads((await asyncio.to_thread(host.cli, "status", "--json")).stdout)
-    assert message in json.dumps(status["refusedFiles"]["bad.json"])
+    for name, (_, message) in cases.items():
+        assert message in json.dumps(status["refusedFiles"][name]), name

@@ -82,12 +82,16 @@ def test_point_does_not_remove_a_directory_that_somebody_made(tmp_path: Path) ->
     assert leftovers(tmp_path) == []
 
 
-def test_point_works_beside_the_leftover_of_a_crash(tmp_path: Path) -> None:
+def test_point_works_beside_the_leftover_of_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """git-sync's fixed temporary name hangs on this for ever (faults.md finding 5)."""
-    (tmp_path / files.unique("link-")).symlink_to("old")
+    with monkeypatch.context() as crash:
+        crash.setattr(Path, "replace", no_space)
+        crash.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(OSError, match="No space"):
+            files.point(tmp_path / "link", "old")
+    assert len(leftovers(tmp_path)) == 1
     files.point(tmp_path / "link", "new")
-    files.point(tmp_path / "link", "newer")
-    assert files.read_link(tmp_path / "link") == "newer"
+    assert files.read_link(tmp_path / "link") == "new"
 
 
 def test_read_link_knows_links_from_other_things(tmp_path: Path) -> None:

@@ -705,6 +705,25 @@ def test_read_file_goes_through_no_directory_link(root: Path) -> None:
         read_file(root, "team/x.json", Limits())
 
 
+def test_a_directory_swapped_for_a_link_after_it_was_seen_is_not_entered(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[E16] Not even the names outside are shown."""
+    (root.parent / "outside").mkdir()
+    (root.parent / "outside" / "private.json").touch()
+    (root / "d").mkdir()
+
+    def swap() -> None:
+        if not (root / "d").is_symlink():
+            (root / "d").rmdir()
+            (root / "d").symlink_to("../outside")
+
+    monkeypatch.setattr(source, "_list", _after(source._list, swap))
+    result = look(root)
+    assert result.files == ()
+    assert not result.complete
+
+
 def test_racing_swaps_never_lead_a_read_outside(root: Path, tmp_path: Path) -> None:
     """[E16] A file and its directory turn into links to the outside and back, as fast as can be."""
     outside = tmp_path / "outside"

@@ -346,6 +346,28 @@ async def test_a_root_that_is_a_loop_or_a_file_is_no_crash(start: Start, tmp_pat
         assert await _writes_wake(rig, tmp_path / name)
 
 
+async def test_a_wake_comes_after_a_new_root_is_watched(
+    start: Start, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written between the first wake and the new watch would be lost until the next scan."""
+    rig = await start(root)
+    attach = watch._attach
+    watched: list[float] = []
+
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.2)
+        attached = attach(*args)
+        watched.append(time.monotonic())
+        return attached
+
+    monkeypatch.setattr(watch, "_attach", slowly)
+    root.rename(root.parent / "old")
+    root.mkdir()
+    await rig.wakes.settle()
+    assert watched
+    assert rig.wakes.times[-1] > watched[-1]
+
+
 def test_a_survey_names_each_entry_whose_swap_leads_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "trees" / "one" / "specs").mkdir(parents=True)
     (tmp_path / "current").symlink_to(tmp_path / "trees" / ".." / "trees" / "one")
@@ -359,16 +381,23 @@ def test_a_survey_names_each_entry_whose_swap_leads_elsewhere(tmp_path: Path) ->
 # Deafness ----------------------------------------------------------------------------------------
 
 
-async def test_a_dead_thread_is_noticed_by_refresh(start: Start, root: Path) -> None:
+@pytest.mark.parametrize("kind", ["InotifyFD", "InotifyEmitter"])
+async def test_a_thread_of_watchdog_that_died_is_noticed_by_refresh(
+    start: Start, root: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     rig = await start(root)
     attached = rig.watcher._attached
     assert attached is not None
-    emitter = next(iter(attached.observer.emitters))
-    emitter.stop()
-    await asyncio.to_thread(emitter.join)
-    assert await rig.watcher.refresh()
+    victims = [thread for thread in attached.threads if type(thread).__name__ == kind]
+    if not victims:
+        pytest.skip(f"this watchdog has no {kind}")
+    for victim in victims:  # leaves its loop at the next event, and cleans nothing up
+        monkeypatch.setattr(victim, "should_keep_running", lambda: False)
     (root / "x.json").write_text("{}")
-    assert await rig.wakes.came()
+    await rig.wakes.settle()
+    assert not all(victim.is_alive() for victim in victims)
+    assert await rig.watcher.refresh()
+    assert await _writes_wake(rig, root)
 
 
 PRELUDE = """
@@ -573,12 +602,13 @@ async def test_many_attachments_leave_no_thread_and_no_descriptor(start: Start, 
 
 async def test_stop_in_the_middle_of_a_storm_of_swaps_is_clean(tmp_path: Path) -> None:
     before = _ours()
-    (tmp_path / "one").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
     (tmp_path / "current").symlink_to("one")
     watcher = Watcher(tmp_path / "current", lambda: None, again_s=0.001)
     await watcher.start()
-    for _ in range(50):
-        (tmp_path / "next").symlink_to("one")
+    for turn in range(100):
+        (tmp_path / "next").symlink_to("two" if turn % 2 == 0 else "one")
         (tmp_path / "next").rename(tmp_path / "current")
         await asyncio.sleep(0.001)
     await watcher.stop()
