@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from timewright import log
 from timewright.apply import limits_of
 from timewright.core.digest import Placement, canonical, options_of, place, release_digest, sha256
 from timewright.core.document import UnreadableError
@@ -16,8 +17,11 @@ from timewright.core.errors import Problem, Reason, SpecError
 from timewright.core.plan import Broken, Desired, Wanted
 from timewright.core.spec import peek_workflow_id, read_spec
 from timewright.edge import source
+from timewright.edge.failpoint import failpoint
 from timewright.world import World
 
+#: How often a file may take the daemon down before it is no longer looked at.
+_MOST_CRASHES = 3
 #: Raised when parsing changes what it finds, so that cached results are thrown away.
 _PARSER = 1
 
@@ -51,16 +55,22 @@ class SourceReader:
     async def _desired(self, root: Path, scan: source.Scan, entries: dict[str, _Entry]) -> Desired:
         settling: set[str] = set()
         fresh: dict[str, _Entry] = {}
+        unknown = {
+            seen.path: seen.digest
+            for seen in scan.files
+            if seen.digest is not None and not seen.busy and not _is_known(entries.get(seen.path), seen)
+        }
+        parsed_files = await self._parse_all(root, unknown)
         for seen in scan.files:
             entry = entries.get(seen.path)
             if seen.busy:
                 settling.add(seen.path)
             elif seen.digest is None:
                 fresh[seen.path] = _Entry(seen, _broken_file(seen))
-            elif entry is not None and entry.seen.digest == seen.digest:
+            elif entry is not None and _is_known(entry, seen):
                 fresh[seen.path] = _Entry(seen, entry.parsed)
             else:
-                parsed = await asyncio.to_thread(self._parse, root, seen.path, seen.digest)
+                parsed = parsed_files[seen.path]
                 if parsed is None or self._is_settling(seen.path, seen.digest, parsed):
                     settling.add(seen.path)
                 else:
@@ -78,7 +88,53 @@ class SourceReader:
             settling=frozenset(settling),
         )
 
-    # one file
+    # parsing
+
+    async def _parse_all(self, root: Path, unknown: Mapping[str, str]) -> dict[str, Wanted | Broken | None]:
+        """What these files (path → digest) mean. Each is counted, on disk, before it is parsed: one
+        that takes the whole process down is parsed alone the next time, and not at all after
+        `_MOST_CRASHES`, so that it can't keep the daemon from starting."""
+        if not unknown:
+            return {}
+        crashes: dict[str, int] = self.world.state.fact("parsing") or {}
+        together = {path: digest for path, digest in unknown.items() if digest not in crashes}
+        alone = {path: digest for path, digest in unknown.items() if digest in crashes}
+        parsed = await self._parse_counted(root, together, crashes)
+        for path, digest in alone.items():
+            if crashes[digest] >= _MOST_CRASHES:
+                parsed[path] = _quarantined(path, digest, crashes[digest])
+            else:
+                parsed.update(await self._parse_counted(root, {path: digest}, crashes))
+        return parsed
+
+    async def _parse_counted(
+        self, root: Path, files: Mapping[str, str], crashes: dict[str, int]
+    ) -> dict[str, Wanted | Broken | None]:
+        if not files:
+            return {}
+        for digest in files.values():
+            crashes[digest] = crashes.get(digest, 0) + 1
+        self.world.state.set_fact("parsing", crashes)
+        parsed = {
+            path: await asyncio.to_thread(self._parse_safely, root, path, digest)
+            for path, digest in files.items()
+        }
+        for digest in files.values():
+            crashes.pop(digest, None)
+        self.world.state.set_fact("parsing", crashes)
+        return parsed
+
+    def _parse_safely(self, root: Path, path: str, digest: str) -> Wanted | Broken | None:
+        """A bug that one spec brings out is that spec's problem, not everybody's."""
+        failpoint(f"parse-{Path(path).stem}")
+        try:
+            return self._parse(root, path, digest)
+        except Exception as error:
+            log.get().error("internal error", file=path, exc_info=error)
+            problem = Problem(
+                "(document)", f"timewright failed on it: {type(error).__name__}", "please report this"
+            )
+            return Broken(path, digest, Reason.INTERNAL_ERROR, (problem,))
 
     def _parse(self, root: Path, path: str, digest: str) -> Wanted | Broken | None:
         """What a file means; None when it changed meanwhile."""
@@ -164,6 +220,16 @@ class SourceReader:
 
 class _Unreadable(Broken):
     """Text that is no JSON or YAML (yet)."""
+
+
+def _is_known(entry: _Entry | None, seen: source.Seen) -> bool:
+    return entry is not None and entry.seen.digest == seen.digest
+
+
+def _quarantined(path: str, digest: str, crashes: int) -> Broken:
+    message = f"took timewright down {crashes} times and is no longer read"
+    problem = Problem("(document)", message, "change the file, and please report this")
+    return Broken(path, digest, Reason.QUARANTINED, (problem,))
 
 
 def _broken_file(seen: source.Seen) -> Broken:

@@ -205,8 +205,11 @@ class Service:
                 await watcher.refresh()
                 report = await reconciler.run_pass()
                 wait = _PASS_RETRY[0]
-            except (OSError, sqlite3.Error) as error:
-                log.get().error("pass failed", because=str(error), next_try_s=wait)
+            except Exception as error:
+                known = isinstance(error, OSError | sqlite3.Error)
+                log.get().error(
+                    "pass failed", because=str(error), next_try_s=wait, exc_info=None if known else error
+                )
                 await self._sleep(wait)
                 wait = min(wait * 2, _PASS_RETRY[1])
                 continue
@@ -233,8 +236,8 @@ class Service:
         while True:
             try:
                 await reconciler.health.check(reconciler.busy)
-            except (OSError, sqlite3.Error) as error:
-                log.get().error("health check failed", because=str(error))
+            except Exception as error:
+                log.get().error("health check failed", because=str(error), exc_info=error)
             await asyncio.sleep(self.config.worker.check_interval_s)
 
 

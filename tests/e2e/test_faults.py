@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import threading
@@ -176,6 +177,22 @@ async def test_a_lost_state_file_is_rebuilt_from_the_tree_without_a_deploy(host:
     assert host.history("first") == ["DEPLOYED"]
     if damage == "garbage":
         assert list(host.data.glob("state.db.corrupt-*"))
+
+
+async def test_a_spec_that_takes_the_daemon_down_is_quarantined_and_the_others_go_on(host: Host) -> None:
+    """The fault point stands for a crash of the parser itself: no exception, the process is gone."""
+    host.put("poison.json", greeter("poison", "x"))
+    host.put("good.json", greeter("good", "good"))
+    for _ in range(4):
+        host.start_daemon(TIMEWRIGHT_FAILPOINT="parse-poison")
+        assert host.daemon is not None
+        daemon = host.daemon
+        with contextlib.suppress(AssertionError):
+            await host.until("the daemon dies", lambda daemon=daemon: daemon.poll() is not None, 15)  # type: ignore[misc]
+    assert daemon.poll() is None, "a fourth start must survive"
+    await host.until_status("good", "DEPLOYED")
+    refused = json.loads((await asyncio.to_thread(host.cli, "status", "--json")).stdout)["refusedFiles"]
+    assert refused["poison.json"]["reason"] == "Quarantined"
 
 
 async def test_a_second_daemon_is_told_who_holds_the_data_directory(host: Host) -> None:

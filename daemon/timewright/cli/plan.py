@@ -65,7 +65,7 @@ async def _plan(config: Config) -> tuple[Desired, tuple[Action, ...]]:
         world.records = state.records()
         reconciler = Reconciler(world)
         while (desired := await reconciler.source.read()).settling:  # half written, or half broken
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # noqa: ASYNC110 - there is no event: time itself settles it
         return desired, reconciler.plan(desired)
     finally:
         await world.worker.close()

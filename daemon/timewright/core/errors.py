@@ -25,6 +25,7 @@ class Reason(StrEnum):
     STORAGE_FAILED = "StorageFailed"
     PRUNE_BLOCKED = "PruneBlocked"
     SOURCE_UNREADABLE = "SourceUnreadable"
+    QUARANTINED = "Quarantined"
     INTERNAL_ERROR = "InternalError"
 
 

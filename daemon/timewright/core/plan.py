@@ -245,7 +245,7 @@ def _refuse_clash(spec: Wanted, message: str) -> Refuse:
 def _clashes(specs: Iterable[Wanted], observed: Observed) -> dict[str, str]:
     """Workflow id → why it can't join its pool. One that is live already keeps its place."""
     pools: dict[tuple[str, str], list[Wanted]] = defaultdict(list)
-    for spec in sorted(specs, key=lambda item: item.workflow_id):
+    for spec in specs:
         pools[spec.placement.namespace, spec.placement.task_queue].append(spec)
     clashes: dict[str, str] = {}
     for members in pools.values():

@@ -235,12 +235,15 @@ class Releases:
 
 
 def _digests(root: Path) -> Iterator[tuple[str, str]]:
-    """(relative path, SHA-256) of every regular file but the receipt; links by their target."""
+    """(relative path, SHA-256) of every file but the receipt; links by their target. What is neither
+    (a FIFO would keep its reader waiting) counts as changed: its digest is no file's."""
     for directory, folders, names in os.walk(root):
         for name in sorted([*names, *(f for f in folders if Path(directory, f).is_symlink())]):
             path = Path(directory, name)
             relative = path.relative_to(root).as_posix()
             if relative == RECEIPT:
                 continue
-            content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
-            yield relative, sha256(content)
+            if path.is_symlink():
+                yield relative, sha256(str(path.readlink()).encode())
+            else:
+                yield relative, sha256(path.read_bytes()) if path.is_file() else "special"

@@ -123,7 +123,7 @@ class StateFile:
             self._make_durable(self._db)
             self._check_content(self._db)
         except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
-            self._db.close()  # before its files move: closing it later would remove the new one's WAL
+            self._db.close()  # before its files get other names
             if not _is_damage(error):
                 raise TimewrightError(
                     f"{self.path} can't be opened: {error}", hint="is the disk full, or not writable?"
