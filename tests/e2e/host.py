@@ -168,6 +168,13 @@ class Host:
         link = self.data / "workflows" / workflow_id
         return link.readlink().name if link.is_symlink() else None
 
+    async def serving(self, name: str, spec: dict[str, Any]) -> None:
+        """Start both processes, and wait until this first spec is served."""
+        self.start_worker()
+        self.start_daemon()
+        self.put(name, spec)
+        await self.until_served(str(spec["workflowId"]))
+
     # the source
 
     def put(self, name: str, spec: dict[str, Any] | str) -> None:

@@ -47,10 +47,7 @@ async def _order(client: Client, card: str, *, approve: bool) -> str:
 
 
 async def test_a_new_spec_is_served_and_its_tree_is_complete(host: Host, client: Client) -> None:
-    host.start_worker()
-    host.start_daemon()
-    host.put("first.json", greeter("first", "hello"))
-    await host.until_served("first")
+    await host.serving("first.json", greeter("first", "hello"))
 
     assert await run_workflow(client, "first", "x", queue="first") == "hello x"
     assert host.history("first") == ["DEPLOYING", "DEPLOYED"]
@@ -60,10 +57,7 @@ async def test_a_new_spec_is_served_and_its_tree_is_complete(host: Host, client:
 
 
 async def test_an_edited_spec_serves_the_next_execution_without_a_restart(host: Host, client: Client) -> None:
-    host.start_worker()
-    host.start_daemon()
-    host.put("first.json", greeter("first", "old"))
-    await host.until_served("first")
+    await host.serving("first.json", greeter("first", "old"))
     before = host.release("first")
     assert host.worker is not None
 
@@ -78,10 +72,7 @@ async def test_an_edited_spec_serves_the_next_execution_without_a_restart(host: 
 async def test_updates_under_load_lose_no_execution_and_hold_none_up(host: Host, client: Client) -> None:
     """The trap is ten seconds long (facts.md): an execution that the old worker had cached, or a
     task that it was just being given. Two seconds are far from it, and from a noisy machine."""
-    host.start_worker()
-    host.start_daemon()
-    host.put("load.json", greeter("load", "v0"))
-    await host.until_served("load")
+    await host.serving("load.json", greeter("load", "v0"))
 
     async with _load(client, "load") as (results, waits):
         for version in range(1, 5):
@@ -127,11 +118,8 @@ async def _load(client: Client, name: str) -> AsyncIterator[tuple[list[str], lis
 
 
 async def test_a_type_error_changes_nothing(host: Host, client: Client) -> None:
-    host.start_worker()
-    host.start_daemon()
     good = greeter("first", "good")
-    host.put("first.json", good)
-    await host.until_served("first")
+    await host.serving("first.json", good)
     before = host.release("first")
 
     host.put(
@@ -155,11 +143,8 @@ async def test_a_type_error_changes_nothing(host: Host, client: Client) -> None:
 async def test_a_release_that_compiles_and_cannot_be_loaded_leaves_the_old_one_serving(
     host: Host, client: Client
 ) -> None:
-    host.start_worker()
-    host.start_daemon()
     good = greeter("first", "good")
-    host.put("first.json", good)
-    await host.until_served("first")
+    await host.serving("first.json", good)
     before = host.release("first")
 
     broken = "throw new Error('no such thing');\n" + good["activitiesCode"]
@@ -217,10 +202,7 @@ async def test_a_spec_in_a_process_of_its_own_runs_its_own_worker(host: Host, cl
 
 
 async def test_two_specs_with_one_id_are_both_refused_and_what_runs_stays(host: Host, client: Client) -> None:
-    host.start_worker()
-    host.start_daemon()
-    host.put("first.json", greeter("first", "good"))
-    await host.until_served("first")
+    await host.serving("first.json", greeter("first", "good"))
 
     host.put("twin.json", greeter("first", "other"))
     status = await host.until_status("first", "DEPLOYMENT_FAILED")

@@ -129,10 +129,7 @@ async def test_a_daemon_killed_at_random_times_under_changes_ends_where_the_sour
 async def test_a_killed_worker_host_serves_again_by_itself_when_it_is_back(
     host: Host, client: Client
 ) -> None:
-    host.start_worker()
-    host.start_daemon()
-    host.put("first.json", greeter("first", "hello"))
-    await host.until_served("first")
+    await host.serving("first.json", greeter("first", "hello"))
 
     host.kill_worker()
     status = await host.until_status("first", "DEPLOYED", health="Degraded")
@@ -145,10 +142,7 @@ async def test_a_killed_worker_host_serves_again_by_itself_when_it_is_back(
 
 
 async def test_a_restart_of_the_daemon_stops_no_running_workflow(host: Host, client: Client) -> None:
-    host.start_worker()
-    host.start_daemon()
-    host.put("first.json", greeter("first", "hello"))
-    await host.until_served("first")
+    await host.serving("first.json", greeter("first", "hello"))
     handle = await client.start_workflow(
         "first", args=["long", 3000], id=f"long-{time.time_ns()}", task_queue="first"
     )
@@ -160,10 +154,7 @@ async def test_a_restart_of_the_daemon_stops_no_running_workflow(host: Host, cli
 
 @pytest.mark.parametrize("damage", ["deleted", "garbage"])
 async def test_a_lost_state_file_is_rebuilt_from_the_tree_without_a_deploy(host: Host, damage: str) -> None:
-    host.start_worker()
-    host.start_daemon()
-    host.put("first.json", greeter("first", "hello"))
-    await host.until_served("first")
+    await host.serving("first.json", greeter("first", "hello"))
     release = host.release("first")
     host.stop_daemon()
     for path in host.data.glob("state.db*"):

@@ -64,8 +64,8 @@ async def _plan(config: Config) -> tuple[Desired, tuple[Action, ...]]:
     try:
         world.records = state.records()
         reconciler = Reconciler(world)
-        while (desired := await reconciler.source.read()).settling:  # half written, or half broken
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 - there is no event: time itself settles it
+        while (desired := await reconciler.source.read()).settling:  # noqa: ASYNC110 - time settles it
+            await asyncio.sleep(0.1)
         return desired, reconciler.plan(desired)
     finally:
         await world.worker.close()

@@ -98,8 +98,8 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Deploy:
-    """Make `wanted` live. Idempotent: each step that is already done costs nothing."""
+class _OfSpec:
+    """An action for one wanted spec."""
 
     wanted: Wanted
     because: str
@@ -107,24 +107,24 @@ class Deploy:
     @property
     def workflow_id(self) -> str:
         return self.wanted.workflow_id
+
+
+@dataclass(frozen=True)
+class Deploy(_OfSpec):
+    """Make `wanted` live. Idempotent: each step that is already done costs nothing."""
+
+
+@dataclass(frozen=True)
+class Settle(_OfSpec):
+    """The source asks again for what is live: only the record is behind."""
 
 
 @dataclass(frozen=True)
 class Undeploy:
+    """Take everything of a workflow out of service."""
+
     workflow_id: str
     because: str
-
-
-@dataclass(frozen=True)
-class Settle:
-    """The source asks again for what is live: only the record is behind."""
-
-    wanted: Wanted
-    because: str
-
-    @property
-    def workflow_id(self) -> str:
-        return self.wanted.workflow_id
 
 
 @dataclass(frozen=True)
