@@ -22,6 +22,8 @@ from timewright.core.document import Limits
 from timewright.core.errors import Problem
 
 SPEC_SUFFIXES = (".json", ".yaml", ".yml")
+#: A source may well be a project of its own, with tools that check its specs.
+_PROJECT_FILES = frozenset({"package.json", "package-lock.json", "tsconfig.json"})
 _POLICY_SUFFIXES = (".policy.yaml", ".policy.yml")
 _IGNORED_DIRECTORIES = frozenset({"node_modules"})
 
@@ -122,7 +124,9 @@ def is_spec_name(name: str) -> bool:
     Temporary names (`x.json~`, `x.json.Ab12Cd`, `4913`, `x.json.part`) end otherwise, so an allow
     list of endings refuses the ones that nobody thought of too.
     """
-    return name.endswith(SPEC_SUFFIXES) and not is_ignored_name(name) and not name.endswith(_POLICY_SUFFIXES)
+    if not name.endswith(SPEC_SUFFIXES) or is_ignored_name(name):
+        return False
+    return not name.endswith(_POLICY_SUFFIXES) and name not in _PROJECT_FILES
 
 
 def is_clean_name(name: str) -> bool:
@@ -447,7 +451,7 @@ def _read_descriptor(descriptor: int, path: str, limits: Limits) -> Content:
         message = f"has {stamp.size:,} bytes, the limit is {limits.bytes:,}"
         raise _refuse(path, message, "make it smaller, or raise source.max_spec_bytes", stamp=stamp)
     data = _slurp(descriptor, limits.bytes)
-    if _stamp(os.fstat(descriptor)) != stamp or len(data) != stamp.size:
+    if _stamp(os.fstat(descriptor)) != stamp:
         raise _refuse(path, "changed while it was read", busy=True, stamp=stamp)
     return Content(data, stamp)
 

@@ -14,6 +14,7 @@ import stat
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -29,7 +30,7 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.utils import UnsupportedLibcError
+from watchdog.utils import BaseThread, UnsupportedLibcError
 
 from timewright.edge.source import escape, is_ignored_name, is_spec_name
 
@@ -59,7 +60,7 @@ _ATTEMPTS = 3
 _MOVE_DELAY_S = 0.01
 _LAG_S = 0.02  # what watchdog may need to add a watch for a directory that was just made
 
-_attaching = threading.Lock()  # one at a time: an observer's descriptors are found by comparing
+_attaching = threading.Lock()  # one at a time: an observer's threads and descriptors are found by comparing
 
 
 class Survey(NamedTuple):
@@ -173,7 +174,6 @@ class Watcher:
             await asyncio.wait([self._following])
         async with self._lock:
             await asyncio.to_thread(self._detach)
-        self._burst.cancel()
 
     # in a worker thread, under the lock
 
@@ -264,23 +264,22 @@ class _CannotWatchError(Exception):
 
 
 class _Attached(NamedTuple):
-    """Watchdog at work. `descriptors`: the inotify instances it opened, () where /proc doesn't say."""
+    """Watchdog at work: its threads, and the inotify instances it opened (none where /proc is not)."""
 
     observer: BaseObserver
     survey: Survey
+    threads: tuple[threading.Thread, ...]
     descriptors: tuple[int, ...]
 
     def close(self) -> None:
-        self.observer.stop()
-        self.observer.join()
+        _close(self.observer)
 
     def deaf(self) -> bool:
         """Has a thread died, or is a directory not watched?
 
         Watchdog swallows both, a reached limit too, so we ask the kernel what is really watched.
         """
-        threads = [self.observer, *self.observer.emitters]
-        if not all(thread.is_alive() for thread in threads):
+        if not all(thread.is_alive() for thread in self.threads):
             return True
         for _ in range(_ATTEMPTS):
             if _watched(self.descriptors) >= self._expected():
@@ -311,21 +310,40 @@ def _attach_settled(root: Path, notify: Callable[[bool], None]) -> _Attached:
 def _attach(target: Survey, notify: Callable[[bool], None]) -> _Attached:
     """Start watchdog on the tree and on the anchors. Raises _CannotWatchError, with nothing left over."""
     with _attaching:
-        before = _inotify_descriptors()
+        threads, descriptors = _threads(), _inotify_descriptors()
         observer = _new_observer()
         try:
             observer.start()
             _schedule(observer, target, notify)
-            attached = _Attached(observer, target, tuple(_inotify_descriptors() - before))
+            ours = tuple(_threads() - threads)
+            attached = _Attached(observer, target, ours, tuple(_inotify_descriptors() - descriptors))
             if attached.deaf():
                 raise _why_deaf(observer)
-        except BaseException as error:
-            observer.stop()
-            observer.join()
-            if isinstance(error, OSError):
-                raise _why_not(error) from error
+        except OSError as error:
+            _close(observer)
+            raise _why_not(error) from error
+        except BaseException:
+            _close(observer)
             raise
     return attached
+
+
+def _close(observer: BaseObserver) -> None:
+    _hush()
+    observer.stop()
+    observer.join()
+
+
+def _hush() -> None:
+    """Watchdog warns when `mkdir -p` made it add a watch twice, or remove one twice; neither matters.
+
+    Where warnings are errors, that one would end its thread.
+    """
+    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, r"watchdog\.")
+
+
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if isinstance(thread, BaseThread)}
 
 
 def _new_observer() -> BaseObserver:
@@ -334,6 +352,7 @@ def _new_observer() -> BaseObserver:
     try:
         from watchdog.observers.inotify import InotifyObserver
 
+        _hush()
         _hasten_moves()
         return InotifyObserver()
     except (ImportError, UnsupportedLibcError, AttributeError) as error:
