@@ -70,8 +70,8 @@ async def test_an_edited_spec_serves_the_next_execution_without_a_restart(host: 
 
 
 async def test_updates_under_load_lose_no_execution_and_hold_none_up(host: Host, client: Client) -> None:
-    """The trap is ten seconds long (facts.md): an execution that the old worker had cached, or a
-    task that it was just being given. Two seconds are far from it, and from a noisy machine."""
+    """The trap is ten seconds long: an execution that the old worker had cached, or a task that was
+    handed to a poll just cut. Five are far from it, and from what a noisy machine adds."""
     await host.serving("load.json", greeter("load", "v0"))
 
     async with _load(client, "load") as (results, waits):
@@ -84,14 +84,15 @@ async def test_updates_under_load_lose_no_execution_and_hold_none_up(host: Host,
             assert await run_workflow(client, "load", "now", queue="load") == f"v{version} now"
         await asyncio.sleep(2)
 
-    assert len(results) > 100
+    assert len(results) > 60
     assert {result.split()[0] for result in results} == {"v0", "v1", "v2", "v3", "v4"}
-    assert max(waits) < 4, sorted(waits)[-10:]
+    assert max(waits) < 5, sorted(waits)[-10:]
 
 
 @asynccontextmanager
 async def _load(client: Client, name: str) -> AsyncIterator[tuple[list[str], list[float]]]:
-    """Starts 20 executions a second; afterwards every one of them must have completed."""
+    """Starts 8 executions a second, each of five workflow tasks, which two cores can keep up with;
+    afterwards every one of them must have completed."""
     results: list[str] = []
     waits: list[float] = []
     running: set[asyncio.Task[None]] = set()
@@ -107,7 +108,7 @@ async def _load(client: Client, name: str) -> AsyncIterator[tuple[list[str], lis
         while True:
             running.add(asyncio.create_task(one(number)))
             number += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.125)
 
     task = asyncio.create_task(starter())
     try:
