@@ -14,12 +14,12 @@ import { connect, watch } from './connect';
 import { message } from './log';
 import type { Failure, FromChild, ServeOptions, ToChild } from './messages';
 import { dieWithHost } from './orphan';
-import { Pulse, retire } from './retire';
+import { Gates, Pulse, retire } from './retire';
 import type { TemporalSettings } from './settings';
 import type { PoolVersion, Release } from './tree';
 
 let connection: Promise<NativeConnection> | undefined;
-let serving: { worker: Worker; pulse: Pulse; ended: Promise<void> } | undefined;
+let serving: { worker: Worker; gates: Gates; pulse: Pulse; tailMs: number; ended: Promise<void> } | undefined;
 let loaded = false;
 let leaving = false;
 
@@ -95,7 +95,15 @@ async function run(
   connection: NativeConnection,
 ): Promise<void> {
   const hasActivities = Object.keys(activities).length > 0;
+  const gates = new Gates();
+  const other = { type: 'fixed-size', numSlots: 100 } as const;
   const settings: WorkerOptions = {
+    tuner: {
+      workflowTaskSlotSupplier: gates.workflows,
+      activityTaskSlotSupplier: gates.activities,
+      localActivityTaskSlotSupplier: other,
+      nexusTaskSlotSupplier: other,
+    },
     connection,
     namespace: pool.namespace,
     taskQueue: pool.taskQueue,
@@ -124,7 +132,7 @@ async function run(
     await Promise.race([ended, sleep(10)]);
     if (['STOPPED', 'FAILED'].includes(worker.getState())) return await ended;
   }
-  serving = { worker, pulse: new Pulse(worker), ended };
+  serving = { worker, gates, pulse: new Pulse(worker), tailMs: options.tailMs, ended };
   tell({ type: 'polling' });
   if (leaving) void leave();
   await ended;
@@ -136,9 +144,9 @@ async function leave(): Promise<void> {
   leaving = true;
   if (serving === undefined) return end(0);
   tell({ type: 'draining' });
-  const how = await retire(serving.worker, serving.pulse);
+  await retire(serving.worker, serving.gates, serving.pulse, serving.tailMs);
   tell({ type: 'quiet' });
-  if (how === 'ended') await serving.ended.catch((error: unknown) => console.error(message(error)));
+  await serving.ended.catch((error: unknown) => console.error(message(error)));
   tell({ type: 'stopped' });
   end(0);
 }

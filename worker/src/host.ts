@@ -27,9 +27,10 @@ async function run(settings: Settings): Promise<void> {
   log('info', 'host.started', { ...facts, listen: settings.listen, data: settings.data, temporal: settings.temporal.address });
   pools.start();
   const rescan = setInterval(() => void pools.look(false), settings.rescanMs || 30_000);
-  guardSocket(settings, log);
+  const guard = guardSocket(settings, log);
   onSignals(log, async () => {
     clearInterval(rescan);
+    clearInterval(guard); // closing removes the socket, and that is no loss
     server.close();
     await pools.close();
     log('info', 'host.stopped');
@@ -55,9 +56,9 @@ function onSignals(log: Log, end: () => Promise<void>, now: () => void): void {
 }
 
 /** Two hosts that started at one moment may both have found the socket dead: the one that lost it goes. */
-function guardSocket(settings: Settings, log: Log): void {
+function guardSocket(settings: Settings, log: Log): NodeJS.Timeout | undefined {
   const ours = socketId(settings.listen);
-  if (ours === undefined) return;
+  if (ours === undefined) return undefined;
   const look = (): void => {
     const there = socketId(settings.listen);
     if (there === ours) return;
@@ -65,8 +66,7 @@ function guardSocket(settings: Settings, log: Log): void {
     process.exitCode = 1;
     process.kill(process.pid, 'SIGTERM'); // the supervisor of this process starts it anew
   };
-  setTimeout(look, 300).unref();
-  setInterval(look, 5000).unref();
+  return setInterval(look, 2000).unref();
 }
 
 /** Read and not required: the host itself does without the SDK, and its 90 MiB. */

@@ -10,6 +10,7 @@ export interface Failure {
 
 export interface ServeOptions {
   readonly stickyMs: number;
+  readonly tailMs: number;
   readonly graceMs: number;
   readonly maxCached: number;
   readonly workflowPollers: number;

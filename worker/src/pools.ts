@@ -131,8 +131,8 @@ export class Pools {
     const [first] = slot.version.releases;
     if (slot.version.isolation === 'process' && first !== undefined) return this.launcher.own(slot.version, first);
     const child = this.spare.take();
-    const { stickyMs, graceMs, maxCached, temporal } = this.settings;
-    const options = { stickyMs, graceMs, maxCached, tolerated: slot.tolerated, skipped: slot.skipped, ...this.pollers() };
+    const { stickyMs, pollTailMs: tailMs, graceMs, maxCached, temporal } = this.settings;
+    const options = { stickyMs, tailMs, graceMs, maxCached, tolerated: slot.tolerated, skipped: slot.skipped, ...this.pollers() };
     child.send({ type: 'serve', pool: slot.version, temporal, options });
     return child;
   }

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
 import type { FromChild, ToChild } from './messages';
-import { keepPollsOpen } from './polltail';
 import type { Settings } from './settings';
 import type { PoolVersion, Release } from './tree';
 
@@ -34,7 +33,7 @@ const HARMLESS = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LANGUAGE', 'TZ', '
 
 export function makeLauncher(settings: Settings, host: NodeJS.ProcessEnv = process.env): Launcher {
   const heap = settings.memory > 0 ? [`--max-old-space-size=${Math.round(settings.memory)}`] : [];
-  const common = { ...cleanEnv(host, settings.passEnv), NODE_ENV: 'production', ...keepPollsOpen(settings.pollTailMs) };
+  const common = { ...cleanEnv(host, settings.passEnv), NODE_ENV: 'production' };
   return {
     shared: () => start([...heap, join(__dirname, 'child.js')], settings.data, common),
     own: (pool, release) =>

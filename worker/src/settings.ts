@@ -31,7 +31,7 @@ export interface Settings {
   readonly loadMs: number;
   readonly answerMs: number;
   readonly rescanMs: number;
-  /** How long polls of an old worker stay open after it stopped asking for more; see `retire.ts`. */
+  /** At most so long an old worker's polls may take to be used up after it began no more; see `retire.ts`. */
   readonly pollTailMs: number;
   /** How long the server waits for the worker that has an execution cached; see `retire.ts`. */
   readonly stickyMs: number;
@@ -60,10 +60,10 @@ export const USAGE = `usage: node host.js --data DIR [options]
   --answer-timeout SECONDS   a reload is answered within it (12)
   --rescan SECONDS           look at the tree without being told (30)
   --sticky-timeout SECONDS   a cached execution waits so long for its old worker (1)
-  --poll-tail SECONDS        polls of a retired worker stay open so long (1)
+  --poll-tail SECONDS        at most so long polls of a retired worker may take to be used up (3)
   --max-cached N             executions cached in one worker process (500)
   --memory MIB               heap limit of a worker process (0: Node's own)
-  --workflow-pollers N  --activity-pollers N          a pool (10, 5; fewer when there are many pools)
+  --workflow-pollers N  --activity-pollers N          a pool (6, 4; fewer when there are many pools)
   --pass-env A,B             variables of the host that activities may see
   --no-spare                 keep no warm process in reserve`;
 
@@ -100,13 +100,13 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     loadMs: number('load-timeout', values['load-timeout'], 15) * 1000,
     answerMs: number('answer-timeout', values['answer-timeout'], 12) * 1000,
     rescanMs: number('rescan', values.rescan, 30) * 1000,
-    pollTailMs: number('poll-tail', values['poll-tail'], 1) * 1000,
+    pollTailMs: number('poll-tail', values['poll-tail'], 3) * 1000,
     stickyMs: number('sticky-timeout', values['sticky-timeout'], 1) * 1000,
     maxCached: number('max-cached', values['max-cached'], 500),
     memory: number('memory', values.memory, 0),
     // Under 3 and 2 a queue's four partitions stall: measured, facts.md.
-    workflowPollers: Math.max(3, number('workflow-pollers', values['workflow-pollers'], 10)),
-    activityPollers: Math.max(2, number('activity-pollers', values['activity-pollers'], 5)),
+    workflowPollers: Math.max(3, number('workflow-pollers', values['workflow-pollers'], 6)),
+    activityPollers: Math.max(2, number('activity-pollers', values['activity-pollers'], 4)),
   };
 }
 

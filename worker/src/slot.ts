@@ -187,7 +187,9 @@ export class Slot {
     const guilty = this.loading;
     if (guilty === undefined) return this.fail(this.all(why));
     const failure = { workflowId: guilty, error: why };
-    if (!this.tolerated.includes('*') || this.skipped.some(({ workflowId }) => workflowId === guilty)) return this.fail([failure]);
+    const release = this.version.releases.find(({ workflowId }) => workflowId === guilty)?.release;
+    const tolerable = this.tolerated.includes('*') || this.tolerated.includes(`${guilty}/${release}`);
+    if (!tolerable || this.skipped.some(({ workflowId }) => workflowId === guilty)) return this.fail([failure]);
     this.skipped = [...this.skipped, failure];
     this.discard();
     this.start();
