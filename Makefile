@@ -28,7 +28,7 @@ test: setup ## lint, types and the tests that need no server
 
 e2e: setup temporal ## the same against a real Temporal server
 	TEMPORAL_CLI="$$(command -v temporal)" pytest -q -m e2e
-	cd worker && TEMPORAL_CLI="$$(command -v temporal)" npm test --silent
+	cd worker && TEMPORAL_CLI="$$(command -v temporal)" node --test --test-timeout=300000 dist/test/temporal.test.js
 
 temporal: ## the temporal command: the one on PATH, else built into .cache/bin (about 3 minutes, needs Go)
 	@command -v temporal >/dev/null || { \

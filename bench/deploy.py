@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -77,9 +78,23 @@ class Script:
             self._worker.wait()
 
 
-async def served(client: Client, workflow_type: str, queue: str, word: str) -> None:
-    while await run_workflow(client, workflow_type, "x", queue=queue) != f"{word} x":
-        pass
+async def served(client: Client, workflow_type: str, queue: str, word: str) -> float:
+    """The moment when the first result of the new code was back. Starts go on all the time, a new one
+    each 50 ms, so that an execution that waits for its old worker doesn't hide the new one."""
+    seen = asyncio.Event()
+    running: set[asyncio.Task[None]] = set()
+
+    async def one() -> None:
+        if await run_workflow(client, workflow_type, "x", queue=queue, patience=120) == f"{word} x":
+            seen.set()
+
+    while not seen.is_set():
+        running.add(asyncio.create_task(one()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(seen.wait(), 0.05)
+    result = time.perf_counter()
+    await asyncio.gather(*running)  # the next round starts with an idle server
+    return result
 
 
 async def time_timewright(host: Host, client: Client, word: str) -> dict[str, float]:
@@ -93,8 +108,7 @@ async def time_timewright(host: Host, client: Client, word: str) -> dict[str, fl
         await asyncio.sleep(0.001)
     placed = time.perf_counter() - start
     assert (host.data / "workflows" / "bench" / "dist" / "workflow.js").is_file()
-    await served(client, "bench", "bench", word)
-    return {"dist": placed, "serving": time.perf_counter() - start}
+    return {"dist": placed, "serving": await served(client, "bench", "bench", word) - start}
 
 
 async def time_script(script: Script, client: Client, word: str) -> dict[str, float]:
@@ -103,8 +117,7 @@ async def time_script(script: Script, client: Client, word: str) -> dict[str, fl
     await asyncio.to_thread(script.deploy, spec)
     placed = time.perf_counter() - start
     await asyncio.to_thread(script.restart)
-    await served(client, "bench", script.name, word)
-    return {"dist": placed, "serving": time.perf_counter() - start}
+    return {"dist": placed, "serving": await served(client, "bench", script.name, word) - start}
 
 
 def typescript_59() -> list[str]:

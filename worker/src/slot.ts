@@ -25,6 +25,8 @@ const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 30_000;
 const HEALTHY_MS = 60_000;
 const NO_WORKER_MS = 20_000;
+/** For Node and the SDK to load before any release's code runs: nobody's fault on a busy machine. */
+const BOOT_MS = 60_000;
 const KILL_AFTER_GRACE_MS = 10_000;
 
 export class Slot {
@@ -72,7 +74,7 @@ export class Slot {
     child.onMessage((report) => void (this.child === child && this.hear(report)));
     child.onOutput((stream, line) => this.around.log(stream === 'stderr' ? 'warn' : 'info', 'worker.output', { ...this.label, line }));
     child.onExit((code, signal) => void (this.child === child && this.ended(code, signal)));
-    const limit = this.version.isolation === 'process' ? NO_WORKER_MS : this.around.loadMs;
+    const limit = this.version.isolation === 'process' ? NO_WORKER_MS : BOOT_MS;
     this.after('load', limit, () => this.hangs(limit));
   }
 
@@ -116,10 +118,16 @@ export class Slot {
     }
     if (report.type === 'quiet' || report.type === 'stopped') this.quiet = true;
     if (this.state === 'draining' || this.state === 'stopped') return this.around.changed();
-    if (report.type === 'loading') this.loading = report.workflowId;
+    if (report.type === 'loading') this.begins(report.workflowId);
     else if (report.type === 'loaded') this.hasLoaded(report.failed, report.refused);
     else if (report.type === 'connecting') this.unreachable(report.error);
     else if (report.type === 'polling') this.polls();
+  }
+
+  /** A release's code begins to run: its time counts from here. */
+  private begins(workflowId: string): void {
+    this.loading = workflowId;
+    this.after('load', this.around.loadMs, () => this.hangs(this.around.loadMs));
   }
 
   private hasLoaded(failed: readonly Failure[], refused: boolean): void {
