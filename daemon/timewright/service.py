@@ -128,20 +128,33 @@ def _link_dependencies(world: World) -> None:
         files.point(home / "node_modules", target)
 
 
-async def apply_once(config: Config) -> list[str]:
+async def apply_once(
+    config: Config, progress: Callable[[int, int], None] = lambda done, of: None
+) -> list[str]:
     """One pass to its end: everything that the source asks for is done or has failed. Returns the
-    ids (or files) that failed."""
+    ids (or files) that failed. `progress` hears now and then how many of how many are done."""
     with locked(config):
         async with opened(config) as world:
             reconciler = Reconciler(world)
             await reconciler.health.check()
-            while (await reconciler.run_pass()).settling:
-                await reconciler.settled()
+            while True:
+                report = await reconciler.run_pass()
+                await _follow(reconciler, progress)
+                if not report.settling:
+                    break
                 await asyncio.sleep(0.1)
-            await reconciler.settled()
             await reconciler.health.check()
             await reconciler.close()
             return failures(world)
+
+
+async def _follow(reconciler: Reconciler, progress: Callable[[int, int], None]) -> None:
+    total = len(reconciler.busy())
+    settled = asyncio.create_task(reconciler.settled())
+    while not settled.done():
+        await asyncio.wait([settled], timeout=0.1)
+        progress(total - len(reconciler.busy()), total)
+    await settled
 
 
 def failures(world: World) -> list[str]:

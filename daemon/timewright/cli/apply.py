@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from timewright import log
 from timewright.cli.common import json_option, print_json, settings, settings_options, workflow_view
 from timewright.cli.status import print_workflows
 from timewright.edge.statefile import StateFile
 from timewright.service import apply_once
+
+_MANY = 8  # deploys: fewer are over before a bar is read
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, once there is a lot to do."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        tasks: list[TaskID] = []
+
+        def show(done: int, of: int) -> None:
+            if of >= _MANY:
+                if not tasks:
+                    tasks.append(bar.add_task("deploying", total=of))
+                bar.update(tasks[0], completed=done, total=of)
+
+        yield show
 
 
 @click.command("apply")
@@ -24,8 +45,9 @@ def command(
 ) -> None:
     """Bring this host in line with the source once. Exit code 1 if any spec failed."""
     config = settings(config_file, source, data, **{"source.prune": prune})
-    log.configure(config.log.level, config.log.format)
-    failed = asyncio.run(apply_once(config))
+    with _progress() as show:
+        log.configure(config.log.level, config.log.format)  # to where the bar makes room for lines
+        failed = asyncio.run(apply_once(config, show))
     state = StateFile(config.state_path, read_only=True)
     records = list(state.records().values())
     if as_json:

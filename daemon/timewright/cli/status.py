@@ -27,6 +27,9 @@ from timewright.core.state import Record, Status
 from timewright.edge.statefile import StateFile
 
 
+_NAMES = 5  # of workflows that share one reason: the table has them all
+
+
 @click.command("status")
 @settings_options
 @json_option
@@ -142,7 +145,8 @@ def print_workflows(records: list[Record]) -> None:
         )
     out.print(table)
     for reason, names in _reasons(records).items():
-        out.print(f"[yellow]![/] {safe(', '.join(names))}: {safe(reason)}")
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        out.print(f"[yellow]![/] {safe(', '.join(names[:_NAMES]))}{more}: {safe(reason)}")
 
 
 def _reasons(records: list[Record]) -> dict[str, list[str]]:

@@ -1,0 +1,265 @@
+"""Passes over a real tree, a real state file and a real HTTP worker. The compiler is the mock mode:
+what it does is tested elsewhere; here it may be slow or fail when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from timewright.config import Config, Data, Source, Worker
+from timewright.core.errors import DeployError, Reason
+from timewright.core.state import Health, Status
+from timewright.edge import source
+from timewright.edge.compiler import CompileJob, Compiler, CompileResult
+from timewright.reconcile import Reconciler
+from timewright.service import opened
+from timewright.world import World
+
+from tests.e2e.specs import greeter
+
+
+class PlainWorker:
+    """A worker as people have one: it knows POST /workflows/reload and nothing else."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, str]] = []
+        self.status = 200
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(
+            (int(x.split(":")[1]) for x in head.splitlines() if x.lower().startswith("content-l")), 0
+        )
+        body = await reader.readexactly(length)
+        status, answer = 404, b"{}"
+        if head.startswith("POST /workflows/reload"):
+            self.calls.append(json.loads(body))
+            status, answer = self.status, json.dumps({"success": self.status == 200}).encode()
+        writer.write(
+            b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (status, len(answer))
+        )
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+
+class FussyCompiler(Compiler):
+    """The mock compiler, which waits for `gate` and fails as long as there are `failures`."""
+
+    gate: asyncio.Event | None = None
+    failures: list[DeployError]
+    jobs = 0
+
+    async def compile(self, job: CompileJob) -> CompileResult:
+        self.jobs += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop()
+        return await super().compile(job)
+
+
+class Bench:
+    """A world to run passes on, with a clock that a test sets."""
+
+    def __init__(self, world: World, specs: Path, worker: PlainWorker) -> None:
+        self.world, self.specs, self.worker = world, specs, worker
+        self.now = 1_000_000.0
+        world.clock = lambda: self.now
+        self.compiler = FussyCompiler(world.config.toolchain_path, specs.parent / "cache", mode="off")
+        self.compiler.failures = []
+        world.compiler = self.compiler
+        self.reconciler = Reconciler(world)
+
+    def put(self, name: str, word: str) -> None:
+        (self.specs / f"{name}.json").write_text(json.dumps(greeter(name, word)))
+
+    async def settle(self) -> None:
+        await self.reconciler.run_pass()
+        await self.reconciler.settled()
+
+    def history(self, name: str) -> list[Status]:
+        return [event.new for event in self.world.state.history(name)]
+
+
+@asynccontextmanager
+async def _bench(home: Path) -> AsyncIterator[Bench]:
+    worker = PlainWorker()
+    await worker.start()
+    (home / "specs").mkdir(exist_ok=True)
+    config = replace(
+        Config(base=home),
+        source=Source(path="specs"),
+        data=Data(directory="data"),
+        worker=Worker(url=f"http://127.0.0.1:{worker.port}", reload_timeout_s=2.0),
+    )
+    config = replace(config, compiler=replace(config.compiler, mode="off"))
+    async with opened(config) as world:
+        bench = Bench(world, home / "specs", worker)
+        yield bench
+        await bench.reconciler.close()
+    await worker.stop()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with _bench(tmp_path) as found:
+        yield found
+
+
+async def test_a_worker_that_only_knows_reload_is_told_the_workflow_id(bench: Bench) -> None:
+    bench.put("one", "x")
+    await bench.settle()
+    assert [call["workflowId"] for call in bench.worker.calls] == ["one"]
+    await bench.reconciler.health.check()
+    assert bench.world.record("one").health is Health.HEALTHY
+
+
+@pytest.mark.parametrize("trouble", ["down", "answers 500"])
+async def test_a_failed_notification_fails_no_deploy_and_is_made_up_for_later(
+    bench: Bench, trouble: str
+) -> None:
+    bench.put("one", "x")
+    if trouble == "down":
+        await bench.worker.stop()
+    bench.worker.status = 500
+    await bench.settle()
+    record = bench.world.record("one")
+    assert (record.status, record.health) == (Status.DEPLOYED, Health.DEGRADED)
+    assert record.health_reason.startswith("WaitingForWorker")
+
+    bench.worker.status = 200
+    if trouble == "down":
+        await bench.worker.start()
+    await bench.reconciler.health.check()
+    assert bench.world.record("one").health is Health.HEALTHY
+
+
+async def test_a_transient_failure_is_tried_again_when_its_wait_is_over_and_not_before(bench: Bench) -> None:
+    bench.put("one", "x")
+    bench.compiler.failures = [DeployError(Reason.COMPILER_UNAVAILABLE, "it was killed")]
+    await bench.settle()
+    record = bench.world.record("one")
+    assert record.status is Status.DEPLOYMENT_FAILED
+    assert record.retry_at is not None
+    assert 5 <= record.retry_at - bench.now <= 6
+
+    await bench.settle()
+    assert bench.compiler.jobs == 1
+    bench.now = record.retry_at
+    await bench.settle()
+    assert bench.world.record("one").status is Status.DEPLOYED
+    assert bench.world.record("one").attempts == 0
+
+
+async def test_a_spec_that_is_wrong_is_not_tried_again_until_it_changes(bench: Bench) -> None:
+    bench.put("one", "x")
+    bench.compiler.failures = [DeployError(Reason.TYPE_CHECK_FAILED, "no")]
+    await bench.settle()
+    bench.now += 1e6
+    await bench.settle()
+    assert bench.compiler.jobs == 1
+    bench.put("one", "y")
+    await bench.settle()
+    assert bench.history("one")[-1] is Status.DEPLOYED
+
+
+async def test_a_newer_spec_cancels_the_work_on_the_older_one(bench: Bench) -> None:
+    bench.compiler.gate = asyncio.Event()
+    bench.put("one", "old")
+    await bench.reconciler.run_pass()
+    await asyncio.sleep(0.05)
+    bench.put("one", "new")
+    await bench.reconciler.run_pass()
+    bench.compiler.gate.set()
+    await bench.reconciler.settled()
+    assert bench.history("one") == [Status.DEPLOYING, Status.DEPLOYING, Status.DEPLOYED]
+    live = bench.world.releases.links / "one" / "src" / "workflow.ts"
+    assert "new" in live.read_text()
+    assert len(list((bench.world.releases.root / "one").iterdir())) == 1
+
+
+async def test_a_slow_spec_holds_up_no_other(bench: Bench) -> None:
+    bench.compiler.gate = asyncio.Event()
+    bench.put("slow", "x")
+    await bench.reconciler.run_pass()
+    await asyncio.sleep(0.05)
+    gate, bench.compiler.gate = bench.compiler.gate, None
+    bench.put("quick", "x")
+    await bench.reconciler.run_pass()
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        if bench.world.record("quick").status is Status.DEPLOYED:
+            break
+    assert bench.world.record("quick").status is Status.DEPLOYED
+    assert bench.world.record("slow").status is Status.DEPLOYING
+    gate.set()
+    await bench.reconciler.settled()
+
+
+async def test_a_release_lost_from_the_tree_is_made_again(bench: Bench) -> None:
+    bench.put("one", "x")
+    await bench.settle()
+    release = bench.world.releases.current("one")
+    assert release is not None
+    (bench.world.releases.path("one", release) / "release.toml").unlink()
+    bench.world.receipts.clear()  # as after a restart
+    await bench.settle()
+    assert bench.world.releases.damage("one", release) == ""
+    assert "lost" in bench.world.state.history("one")[-2].because
+
+
+async def test_a_vanished_source_undeploys_nothing_and_status_says_why(bench: Bench) -> None:
+    bench.put("one", "x")
+    await bench.settle()
+    bench.specs.rename(bench.specs.with_name("away"))
+    await bench.settle()
+    assert bench.world.record("one").status is Status.DEPLOYED
+    assert "could not be read completely" in bench.world.record("one").held
+    assert bench.world.state.fact("last_pass")["problem"]
+    bench.specs.with_name("away").rename(bench.specs)
+    await bench.settle()
+    assert bench.world.record("one").held == ""
+
+
+async def test_a_restart_with_nothing_changed_reads_no_content_and_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    scan = source.scan
+
+    def counted(*arguments: Any, **options: Any) -> source.Scan:
+        found = scan(*arguments, **options)
+        reads.append(found.read)
+        return found
+
+    monkeypatch.setattr(source, "scan", counted)
+    async with _bench(tmp_path) as first:
+        first.put("one", "x")
+        await first.settle()
+        await asyncio.sleep(0.1)  # a file this young is read twice, as git does (RACY_NS)
+        await first.settle()
+    async with _bench(tmp_path) as second:
+        before = second.history("one")
+        await second.settle()
+        assert second.history("one") == before
+        assert second.worker.calls == []
+    assert reads == [1, 1, 0]
