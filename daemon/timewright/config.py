@@ -6,6 +6,8 @@ A test holds the two equal. Unknown keys are errors, with the nearest known key 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -130,6 +132,15 @@ class Config:
             return self._path(self.compiler.toolchain)
         checkout = Path(__file__).resolve().parents[2] / "worker"
         return checkout if (checkout / "package.json").is_file() else self.data_path / "toolchain"
+
+    @property
+    def node_command(self) -> str:
+        """The node to run: the configured one; where no node is on PATH, the one beside this Python,
+        where `make setup` puts it."""
+        beside = Path(sys.executable).parent / "node"
+        if self.compiler.node == "node" and shutil.which("node") is None and beside.exists():
+            return str(beside)
+        return self.compiler.node
 
     def worker_token(self) -> str:
         """The bearer token for the worker host; '' when none is set."""

@@ -43,7 +43,7 @@ def worker_command(config: Config) -> Sequence[str | Path]:
     host = config.toolchain_path / "dist" / "host.js"
     if not host.is_file():
         raise TimewrightError(f"the worker host is not built: {host} is missing", hint="make setup")
-    command: list[str | Path] = [config.compiler.node, host, "--data", config.data_path]
+    command: list[str | Path] = [config.node_command, host, "--data", config.data_path]
     command += [
         "--listen",
         config.worker_url,

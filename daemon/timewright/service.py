@@ -54,7 +54,7 @@ def make_compiler(config: Config, cache: Path) -> Compiler:
         mode=cast("Mode", settings.mode),
         timeout_s=settings.timeout_s,
         memory=settings.memory_mib * 1024 * 1024,
-        node=settings.node,
+        node=config.node_command,
     )
 
 

@@ -66,12 +66,12 @@ async def examine(config: Config) -> list[Finding]:
 
 async def _node(config: Config) -> Finding:
     try:
-        done = await process.run([config.compiler.node, "--version"], timeout=10)
+        done = await process.run([config.node_command, "--version"], timeout=10)
         version = done.stdout.decode().strip()
         major = int(version.lstrip("v").split(".")[0])
     except (OSError, ValueError, TimeoutError) as error:
         hint = "install Node 20 or newer, or set compiler.node"
-        return Finding("node", "error", f"{config.compiler.node} can't be run: {error}", hint)
+        return Finding("node", "error", f"{config.node_command} can't be run: {error}", hint)
     if major < 20:
         return Finding(
             "node", "error", f"{version} is too old", "install Node 20 or newer, or set compiler.node"

@@ -26,7 +26,6 @@ from timewright.core.errors import TimewrightError
 from timewright.core.state import Record, Status
 from timewright.edge.statefile import StateFile
 
-
 _NAMES = 5  # of workflows that share one reason: the table has them all
 
 
