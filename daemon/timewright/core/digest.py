@@ -12,7 +12,7 @@ from timewright.core.spec import Spec, package_text
 from timewright.core.tsconfig import Options, compiler_options
 
 #: Raised when the layout of a release changes, so that a new version of timewright makes new ones.
-RELEASE_FORMAT = 1
+RELEASE_FORMAT = 2
 
 #: A release's short id: the first characters of its digest. 48 bits: a clash within one workflow's
 #: few releases is out of reach, and the receipt holds the whole digest all the same.
@@ -38,7 +38,7 @@ def place(spec: Spec, *, namespace: str, task_queue: str) -> Placement:
     return Placement(
         spec.deploy.namespace or namespace,
         spec.deploy.task_queue or spec.task_queue or task_queue,
-        spec.deploy.isolation or "shared",
+        spec.isolation,
     )
 
 
@@ -71,7 +71,7 @@ def release_digest(spec: Spec, placement: Placement, compiler: str) -> str:
                 "files": dict(spec.files),
                 "package": package_text(spec),
                 "options": dict(options_of(spec).options),
-                "entries": [spec.workflows, spec.activities, spec.worker],
+                "entries": [spec.workflows, spec.activities, spec.worker, spec.root],
                 "placement": [placement.namespace, placement.task_queue, placement.isolation],
                 "env": list(spec.deploy.env),
                 "compiler": compiler,
