@@ -30,13 +30,16 @@ class Aliases:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, options: Mapping[str, object], directory: str = ".") -> Aliases:
-        """The aliases of some compilerOptions; `directory` of the release that has their tsconfig.
+    def of(
+        cls, options: Mapping[str, object], directory: str = ".", base_directory: str | None = None
+    ) -> Aliases:
+        """The aliases of some compilerOptions. `directory`: the folder of the release that has their
+        tsconfig; `base_directory`: the same for `baseUrl`, where another file says it.
 
         Never raises: what can't be followed is left out, with a line in `notes`.
         """
         notes: list[str] = []
-        base = _base(options.get("baseUrl"), directory, notes)
+        base = _base(options.get("baseUrl"), directory if base_directory is None else base_directory, notes)
         paths = options.get("paths")
         if paths is not None and not isinstance(paths, Mapping):
             notes.append("compilerOptions.paths: must be an object; ignored")
