@@ -36,7 +36,21 @@ WORDS = (
     *("entrypoints", "deploy", "taskQueue", "isolation", "process", "env", "keepReleases", "data", "match"),
     *("src/workflow.ts", "src/worker.ts", "export async function a() {}", "@temporalio/workflow", "import "),
     *("export * from './a'", "extends", "compilerOptions", "node_modules", "../", "\\ud800", "\\u0000"),
-    *("&a ", "*a", "<<: ", "!!binary ", "!!float ", "- ", "? ", "|\n", ">-\n", "---\n", "1:2:3", "0x", "1e999"),
+    *(
+        "&a ",
+        "*a",
+        "<<: ",
+        "!!binary ",
+        "!!float ",
+        "- ",
+        "? ",
+        "|\n",
+        ">-\n",
+        "---\n",
+        "1:2:3",
+        "0x",
+        "1e999",
+    ),
 )
 
 

@@ -7,9 +7,11 @@ import posixpath
 from contextlib import suppress
 from typing import Any
 
+from timewright.core.deploy import DeployReader
 from timewright.core.digest import options_of, place, release_digest
 from timewright.core.document import Limits, parse, show, walk
 from timewright.core.errors import DeployError, SpecError
+from timewright.core.policy import defaults_for, merge, read_policy
 from timewright.core.spec import Spec, peek_workflow_id, read_spec, strip_comments
 
 #: Smaller than the product's, so that an input reaches them.
@@ -93,8 +95,19 @@ def _value(kind: int, text: str) -> Any:
 
 
 def fuzz_policy(data: bytes) -> None:
-    """Any bytes are a policy or a SpecError."""
-    fuzz_text(data)
+    """Any bytes are a policy or a SpecError; what it gives is always a good `deploy` block."""
+    head, _, rest = data.partition(b"\n")
+    try:
+        policy = read_policy(rest, "pay/a.policy.yaml", limits=LIMITS)
+    except SpecError as error:
+        check_problems(error)
+        return
+    source = "pay/" + head.decode("utf-8", "replace")
+    given, used = defaults_for(source, [policy])
+    assert set(used) <= {policy.path}
+    reader = DeployReader()
+    reader.read(merge(given, {"isolation": "process"}))
+    assert reader.problems == []
 
 
 def fuzz_text(data: bytes) -> None:
