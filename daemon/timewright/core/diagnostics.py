@@ -23,7 +23,7 @@ _NO_TYPES = re.compile(r"^Cannot find type definition file for '([^']+)'")
 
 #: What to do about the errors that builders meet most.
 _HINTS: Final[Mapping[str, str]] = {
-    "TS6059": "a release can only use files below its own src/",
+    "TS6059": "a release can only use its own files: with src/, those below it",
     "TS2589": "the type is too deep for the compiler; write it out or simplify it",
 }
 

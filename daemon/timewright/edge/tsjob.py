@@ -13,7 +13,7 @@ from typing import Any, Final
 from timewright.core import diagnostics
 from timewright.core.diagnostics import Places
 from timewright.core.errors import DeployError, Problem, Reason
-from timewright.edge import files, process
+from timewright.edge import files, process, tstree
 from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits
 
 _DECLARATION: Final = re.compile(r"\.d(\.[^./]+)?\.[cm]?ts$")
@@ -31,11 +31,12 @@ class Checked:
 
 @dataclass
 class Job:
-    """One release on its way through a compiler."""
+    """One release on its way through a compiler. `root`: where its code lies, `src` or `.`."""
 
     directory: Path
     toolchain: Path
     limits: Limits
+    root: str = "src"
 
     def __post_init__(self) -> None:
         modules = (self.directory / "node_modules").resolve()
@@ -111,15 +112,17 @@ class Job:
     def outside(self, names: Sequence[str]) -> tuple[Problem, ...]:
         """Files of the program that a release may not use; each is a problem where it is imported.
 
-        Code must lie in src/ (a JSON file elsewhere would be copied over itself, finding 2); types
-        may also lie in the rest of the release and in its dependencies.
+        Code must lie below the root (a JSON file elsewhere would be copied over itself, finding 2);
+        types may also lie in the rest of the release and in its dependencies. What we make ourselves
+        is no input, whatever the root.
         """
-        home, source = f"{self.directory}/", f"{self.directory}/src/"
+        home, source = f"{self.directory}/", os.path.normpath(self.directory / self.root) + "/"
+        made = tuple(f"{self.directory}/{name}/" for name in ("dist", "bundle", "node_modules"))
         modules = tuple(f"{path}/" for path in self.modules)
         strays = []
         for name in names:
             in_modules = name.startswith(modules)
-            if name.startswith(source) or (in_modules and _is_library(name)):
+            if (name.startswith(source) and not name.startswith(made)) or (in_modules and _is_library(name)):
                 continue
             if name.startswith(home) and _DECLARATION.search(name):
                 continue
@@ -129,7 +132,7 @@ class Job:
         return diagnostics.tidy(self._stray(name) for name in strays)
 
     def _reached_by_path(self, name: str) -> bool:
-        """Whether src/ names a file in node_modules by its path: it would be emitted beside itself."""
+        """Whether the code names a file in node_modules by its path: it would be emitted beside itself."""
         needle = re.compile(r"""['"`][^'"`\n]*node_modules""")
         return any(needle.search(text) for _, text in self._sources())
 
@@ -137,7 +140,8 @@ class Job:
         stem = re.sub(r"(\.d)?\.[cm]?[jt]sx?$", "", Path(name).name)
         mention = re.compile(rf"""['"`][^'"`\n]*/{re.escape(stem)}(\.\w+)*['"`]""")
         message = f"{Path(name).name} is not a file of this release"
-        hint = "a workflow can only use files below its own src/, and packages by their names"
+        own = "its own files" if self.root == "." else f"files below its own {self.root}/"
+        hint = f"a workflow can only use {own}, and packages by their names"
         for where, text in self._sources():
             match = mention.search(text)
             if match is not None:
@@ -147,11 +151,8 @@ class Job:
         return Problem("", message, hint)
 
     def _sources(self) -> list[tuple[str, str]]:
-        found = sorted((self.directory / "src").rglob("*"))
         return [
-            (path.relative_to(self.directory).as_posix(), path.read_text("utf-8", errors="replace"))
-            for path in found
-            if path.is_file()
+            (name, tstree.read(self.directory, name)) for name in tstree.sources(self.directory, self.root)
         ]
 
     # --- cold ---

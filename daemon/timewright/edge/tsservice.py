@@ -105,13 +105,13 @@ class TypeScriptService:
 
     # --- one release ---
 
-    async def compile(self, directory: Path) -> Checked:
-        """Check the release in `directory` (tsconfig.json, src/, node_modules) and emit `dist/`.
+    async def compile(self, directory: Path, root: str = "src") -> Checked:
+        """Check the release in `directory` (tsconfig.json, node_modules, code below `root`), emit `dist/`.
 
         With problems nothing is written. Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE,
         or TYPE_CHECK_FAILED for a release that needs more memory than it may have.
         """
-        job = Job(directory.resolve(), self.toolchain, self.limits)
+        job = Job(directory.resolve(), self.toolchain, self.limits, root)
         if not self.fallback:
             await self.start()  # once: a toolchain that was missing may have been installed since
         if self.fallback:
