@@ -19,7 +19,7 @@ ROOMS = {"core": "DECIDES", "edge": "TOUCHES", "cli": "SHOWS", "api": "SHOWS"}
 LAYERS = (
     {"core"},
     {"edge"},
-    {"reconcile", "apply", "desired", "health", "pooling", "world"},
+    {"reconcile", "apply", "build", "desired", "health", "policies", "pooling", "world"},
     {"service", "embedded"},
     {"cli", "api"},
 )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from timewright.core.aliases import Aliases
 from timewright.core.deploy import Deploy, DeployReader, kind_of
 from timewright.core.document import Document, Limits, Path, parse, show
 from timewright.core.entries import ROLES, Entries, find_entries, resolve_named
@@ -26,7 +27,9 @@ from timewright.core.names import (
     parents,
     path_problem,
 )
+from timewright.core.policy import merge
 from timewright.core.sources import CODE, Sources, is_code
+from timewright.core.tsconfig import compiler_options
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class _Reader:
     def _deploy(self, body: Mapping[str, Any]) -> Deploy:
         block, given = DeployReader(), body.get("deploy")
         if self.defaults and (given is None or isinstance(given, dict)):
-            given = {**self.defaults, **(given or {})}
+            given = merge(self.defaults, given or {})
         deploy = block.read(given)
         for path, message, hint in block.problems:
             self.problem(path, message, hint)
@@ -330,7 +333,8 @@ class _Reader:
         if name is not None and not isinstance(name, str):
             self.problem(("name",), f"must be a string, is {kind_of(name)}")
             name = None
-        sources = Sources({**files, "package.json": ""})
+        aliases = Aliases.of(compiler_options(tsconfig or {}, own=configs).options)
+        sources = Sources({**files, "package.json": ""}, aliases.targets)
         named = self._named_entries(body, files)
         entries = find_entries(sources, named, isolation=deploy.isolation, pin=self.pin(package or {}, lock))
         self._take(entries)
