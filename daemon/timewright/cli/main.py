@@ -15,10 +15,12 @@ from timewright.cli import (
     init,
     listing,
     logs,
+    pack,
     plan,
     run,
     schema,
     status,
+    unpack,
     validate,
 )
 from timewright.core.errors import TimewrightError
@@ -40,7 +42,7 @@ def cli() -> None:
 
 
 _VERBS = (
-    *(run, apply, plan, validate, schema),
+    *(run, apply, plan, validate, pack, unpack, schema),
     *(status, listing, logs, doctor, config, init),
 )
 for module in _VERBS:
