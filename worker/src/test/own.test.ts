@@ -184,6 +184,13 @@ for (const [what, worker, expected] of [
   });
 }
 
+test('a worker.ts that ends at its first start is broken, also where nobody has asked for Temporal yet', NEEDS_TEMPORAL, async () => {
+  await publish(queue(), { worker: `throw new RangeError('bad start')` });
+  const host = await lab.host(address, '--no-spare');
+  const answer = await reload(host);
+  assert.deepEqual([answer.status, answer.body.reason], [422, 'LoadFailed'], JSON.stringify(answer.body));
+});
+
 test('a worker.ts that can not reach Temporal is not called broken', NEEDS_TEMPORAL, async () => {
   const [q, port] = [queue(), await freePort()];
   const retrying = sample(q).replace('const connection = await NativeConnection', `let connection; while (!connection) connection = await NativeConnection`).replace(`address: 'localhost:7233' })`, `address: 'localhost:7233' }).catch(() => new Promise((r) => setTimeout(r, 300)))`);
