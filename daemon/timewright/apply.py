@@ -21,6 +21,8 @@ from timewright.world import World
 
 #: How long a deploy waits for the pool's other newcomers to be sorted out before it says so.
 _RELOAD_ROUNDS = 5
+#: Seconds between two looks for packages that nobody needs, and how old those must be.
+_COLLECT_S = 3600.0
 
 
 class Applier:
@@ -30,6 +32,7 @@ class Applier:
         self.world = world
         self.pooling = Pooling(world)
         self.builder = Builder(world)
+        self._collected = world.clock()
 
     async def apply(self, action: Action, revision: str) -> None:
         """Carry out one action. Only cancellation comes out of it: every failure is recorded."""
@@ -86,6 +89,7 @@ class Applier:
         )
         world.set_health(wanted.workflow_id, health, reason)
         self._collect(receipt, wanted)
+        await self._collect_packages()
 
     def _make_live(self, receipt: Receipt) -> None:
         self.world.releases.make_live(receipt.workflow_id, receipt.release)
@@ -160,6 +164,21 @@ class Applier:
             attempts=attempts,
             retry_at=self.world.clock() + wait if wait else None,
         )
+
+    async def _collect_packages(self) -> None:
+        """Now and then: packages that no release needs any more."""
+        world = self.world
+        if world.clock() - self._collected < _COLLECT_S:
+            return
+        self._collected = world.clock()
+        try:
+            keep = await asyncio.to_thread(world.releases.packages)
+            gone = world.dependencies.collect(keep, world.clock() - _COLLECT_S)
+        except OSError as error:
+            log.get().warning("packages not collected", because=str(error))
+            return
+        if gone:
+            log.get().info("packages collected", sets=gone, because="no release needs them")
 
     def _collect(self, receipt: Receipt, wanted: Wanted) -> None:
         """Retention: what is old and not needed goes. It fails no deploy."""

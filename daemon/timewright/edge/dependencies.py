@@ -35,6 +35,7 @@ _RECEIPT: Final = "deps.toml"
 _MIB: Final = 1024 * 1024
 _WATCHED_S: Final = 1.0
 _SAID_S: Final = 5.0
+_MONTH_S: Final = 30 * 86400
 
 Progress = Callable[[str], None]
 
@@ -137,7 +138,9 @@ class Dependencies:
         version found for it stays, so that the same spec is judged by the same compiler."""
         alias = self.root / f"range-{sha256(canonical([name, wanted]))[:12]}"
         known = files.read_link(alias) or (f"{name}-{wanted}" if is_exact(wanted) else None)
-        if known is None or _whole(self.root / known) is None:
+        if known is not None and _whole(self.root / known) is not None:
+            os.utime(self.root / known)  # in use, says `collect`
+        else:
             needs = Needs(alias.name, {name: wanted})
             installed = await self._once(
                 alias.name, progress, lambda say: self._install_tool(needs, name, say)
@@ -311,7 +314,8 @@ class Dependencies:
 
     def collect(self, keep: Iterable[str], older_than: float) -> list[str]:
         """Remove sets that no release needs; returns which. Kept: those in `keep`, leased ones, those
-        being installed, and all made after `older_than` (seconds since the epoch)."""
+        being installed, and all made after `older_than` (seconds since the epoch). A compiler is no
+        release's: it goes when none was judged by it for a month before that."""
         wanted = {
             *keep,
             self._sdk_key(),
@@ -322,7 +326,8 @@ class Dependencies:
         for entry in list(os.scandir(self.root)):
             if entry.name in wanted or entry.name.startswith(".tmp-") or entry.is_symlink():
                 continue
-            if entry.stat(follow_symlinks=False).st_mtime < older_than:
+            unused = older_than - (_MONTH_S if entry.name.startswith("typescript-") else 0)
+            if entry.stat(follow_symlinks=False).st_mtime < unused:
                 files.remove(Path(entry.path))
                 doomed.append(entry.name)
         for entry in list(os.scandir(self.root)):

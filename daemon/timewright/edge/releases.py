@@ -234,6 +234,11 @@ class Releases:
             files.remove(home / name)
         return doomed
 
+    def packages(self) -> set[str]:
+        """The sets of packages that any release, or one being built, links to."""
+        links = (files.read_link(path) for path in self.root.glob("*/*/node_modules"))
+        return {Path(link).parent.name for link in links if link is not None}
+
     def discard(self, build: Path) -> None:
         """Throw away what was being built."""
         shutil.rmtree(build, ignore_errors=True)
