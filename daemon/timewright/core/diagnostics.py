@@ -63,6 +63,21 @@ def _from_answer(answer: Mapping[str, Any], places: Places) -> Problem:
     )
 
 
+def from_host(answers: Iterable[Mapping[str, Any]], places: Places) -> list[Problem]:
+    """Problems from what our Node host of TypeScript 5 and 6 says (worker/src/tshost.ts); all are errors."""
+    return [
+        _problem(
+            places,
+            where=str(item["fileName"]),
+            line=int(item["line"]) or None,
+            column=int(item["column"]) or None,
+            code=f"TS{int(item['code'])}",
+            text=str(item["text"]),
+        )
+        for item in answers
+    ]
+
+
 def _flatten(answer: Mapping[str, Any], depth: int = 0) -> str:
     """A message and its chain, indented as `tsc` prints them."""
     text = ("\n" + "  " * depth if depth else "") + str(answer["text"])

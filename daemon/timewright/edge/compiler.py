@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -22,7 +22,7 @@ from timewright.edge import esbuild, files, tstree
 from timewright.edge.bundle import Bundler, Part
 from timewright.edge.sdkbase import SdkBases, package_version
 from timewright.edge.tschild import Limits
-from timewright.edge.tsservice import TypeScriptService
+from timewright.edge.tsjudge import Judges
 from timewright.edge.tstree import emitted
 
 __all__ = ["CompileJob", "CompileResult", "Compiler", "Mode", "emitted"]
@@ -42,6 +42,8 @@ class CompileJob:
     `root`: `src` or `.`; what lies below it goes to dist/, compiled or, when it isn't TypeScript, as
     it is. `bundle`: `serve` makes the workflows' part of a pool's bundle, or fails; with `check` a
     part that can't be made is a warning (the spec's own worker bundles it); `off` makes none.
+    `unreached`: code that no entry point reaches; errors in it are warnings. `typescript`: directory
+    of the `typescript` package that judges, None for ours.
     """
 
     directory: Path
@@ -50,6 +52,8 @@ class CompileJob:
     worker: str | None = None
     root: str = "src"
     bundle: Literal["serve", "check", "off"] = "serve"
+    unreached: tuple[str, ...] = ()
+    typescript: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Compiler:
         self.cache = cache
         self.limits = Limits(timeout=timeout_s, memory=memory)
         self.typescript_version = self.sdk_version = self.esbuild_version = "off"
-        self._service: TypeScriptService | None = None
+        self._judges: Judges | None = None
         self._bundler: Bundler | None = None
         if mode != "off":
             self._find_tools(node)
@@ -96,30 +100,40 @@ class Compiler:
         self.sdk_version = bases.sdk_version
         self._bundler = Bundler(self.toolchain, bases, self.limits)
         if self.mode == "check":
-            self._service = TypeScriptService(self.toolchain, self.cache, self.limits)
+            self._judges = Judges(self.toolchain, self.cache, node, self.limits)
 
     @property
     def identity(self) -> str:
         """Everything about the tools that decides the output; part of every release's digest."""
+        return self.identity_for(None)
+
+    def identity_for(self, typescript_version: str | None) -> str:
+        """The same for a release that this version of TypeScript judges; None is ours."""
+        checks = self.mode == "check" and typescript_version is not None
         parts = {
             "pipeline": PIPELINE,
             "mode": self.mode,
-            "typescript": self.typescript_version,
+            "typescript": typescript_version if checks else self.typescript_version,
             "esbuild": self.esbuild_version,
             "sdk": self.sdk_version,
         }
         return " ".join(f"{name}={value}" for name, value in parts.items())
 
     @property
+    def shipped(self) -> Mapping[str, Path]:
+        """The TypeScript versions that come with us, and their directories (for `CompileJob.typescript`)."""
+        return self._judges.shipped() if self._judges is not None else {}
+
+    @property
     def fallback(self) -> str:
         """Why the slow, cold compiler is in use; '' when all is well."""
-        return self._service.fallback if self._service is not None else ""
+        return self._judges.service.fallback if self._judges is not None else ""
 
     async def start(self) -> None:
         """Warm up. Raises DeployError(COMPILER_UNAVAILABLE)."""
         self.cache.mkdir(parents=True, exist_ok=True)
         files.sweep(self.cache)
-        service = [self._service.start()] if self._service is not None else []
+        service = [self._judges.start()] if self._judges is not None else []
         await asyncio.gather(self._make_base(), *service)
 
     async def _make_base(self) -> None:
@@ -131,8 +145,8 @@ class Compiler:
 
     async def close(self) -> None:
         """End every child."""
-        if self._service is not None:
-            await self._service.close()
+        if self._judges is not None:
+            await self._judges.close()
 
     async def compile(self, job: CompileJob) -> CompileResult:
         """Check, emit and bundle one release.
@@ -154,9 +168,21 @@ class Compiler:
             await self._transpile(job)
             timings["emit"] = _since(start)
         await asyncio.to_thread(tstree.finish, job.directory.resolve(), job.root)
-        warnings = [self.fallback] if self.fallback else []
-        warnings += await self._bundle(job, timings)
+        warnings = [self.fallback] if self.fallback and lane == "cold" else []
+        # Beside the bundle, which takes no less: so that it delays nothing.
+        looking = asyncio.create_task(self._unreached(job))
+        try:
+            warnings += await self._bundle(job, timings)
+            warnings += await looking
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
         return CompileResult(timings, lane, tuple(warnings))
+
+    async def _unreached(self, job: CompileJob) -> Sequence[str]:
+        if self._judges is None or not job.unreached:
+            return ()
+        return await self._judges.unreached(job.directory, job.unreached, job.root, job.typescript)
 
     async def _bundle(self, job: CompileJob, timings: dict[str, float]) -> list[str]:
         """The workflows' part, as the job wants it; a warning when it can't be made and needn't be."""
@@ -186,8 +212,8 @@ class Compiler:
     # --- stages ---
 
     async def _check(self, job: CompileJob, timings: dict[str, float]) -> str:
-        assert self._service is not None  # noqa: S101 - mode check has one
-        checked = await self._service.compile(job.directory, job.root)
+        assert self._judges is not None  # noqa: S101 - mode check has them
+        checked = await self._judges.compile(job.directory, job.root, job.typescript)
         if checked.problems:
             raise DeployError(
                 diagnostics.reason(checked.problems),
