@@ -6,10 +6,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 TEMPORAL_VERSION := v1.5.1
+FUZZ_SECONDS ?= 60
 TEMPORAL_BIN := $(CURDIR)/.cache/bin
 export PATH := $(CURDIR)/$(BIN):$(TEMPORAL_BIN):$(PATH)
 
-.PHONY: help setup run test e2e temporal lint bench clean
+.PHONY: help setup run test e2e temporal lint bench fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,6 +44,11 @@ lint: setup ## format and mend what can be mended
 
 bench: setup temporal ## measure against the script that people use today
 	python -m bench.deploy
+
+fuzz: .venv/.ready ## a minute of coverage-guided fuzzing of all that reads documents (FUZZ_SECONDS=600 for more)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.fuzz_spec .cache/fuzz/corpus -max_total_time=$(FUZZ_SECONDS) -timeout=30 \
+	  -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 -artifact_prefix=.cache/fuzz/
 
 clean: ## remove what the targets above made (specs and var stay)
 	rm -rf .venv .cache worker/node_modules worker/dist

@@ -19,7 +19,7 @@ ROOMS = {"core": "DECIDES", "edge": "TOUCHES", "cli": "SHOWS", "api": "SHOWS"}
 LAYERS = (
     {"core"},
     {"edge"},
-    {"reconcile", "apply", "desired", "health", "pooling", "world"},
+    {"reconcile", "apply", "build", "desired", "health", "policies", "pooling", "world"},
     {"service", "embedded"},
     {"cli", "api"},
 )
@@ -31,6 +31,7 @@ PURE = {
     *("__future__", "abc", "base64", "bisect", "collections", "dataclasses", "difflib", "enum", "fnmatch"),
     *("functools", "hashlib", "itertools", "json", "math", "operator", "posixpath", "re", "string"),
     *("textwrap", "types", "typing", "unicodedata", "urllib.parse"),
+    "pathspec",  # its patterns; what it has for walking folders is not used
     *("tree_sitter", "tree_sitter_typescript", "yaml", "timewright.core"),
 }
 STARTERS = {"fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "popen", "startfile"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from timewright.config import Config, load
-from timewright.core.errors import Problem
+from timewright.core.document import Limits
+from timewright.core.errors import Problem, TimewrightError
 from timewright.core.state import Failure, Health, Record, Status
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,7 +83,32 @@ def paint(word: Status | Health) -> str:
 
 def safe(text: str) -> str:
     """Text from outside, for a table: no markup, no control characters."""
-    return escape("".join(char if char.isprintable() else "�" for char in text))
+    return escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text from outside, for a terminal or a log: no control characters, no undecodable bytes."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def limits_from(config: Config) -> Limits:
+    """What a spec may cost, by the config."""
+    return Limits(bytes=config.source.max_spec_bytes, files=config.source.max_files)
+
+
+def read_input(name: str) -> bytes:
+    """The bytes of a file, or of standard input for `-`. Raises TimewrightError."""
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise TimewrightError(f"{name} can't be read: {error.strerror}") from None
+
+
+def is_yaml(name: str, data: bytes) -> bool:
+    """Is this document YAML? By the name's ending; what comes by standard input, by its first letter."""
+    if name == "-":
+        return not data.lstrip().startswith((b"{", b"["))
+    return name.endswith((".yaml", ".yml"))
 
 
 def ago(moment: float, now: float | None = None) -> str:

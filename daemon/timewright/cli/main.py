@@ -8,7 +8,21 @@ import sys
 import click
 
 from timewright import __version__
-from timewright.cli import apply, config, doctor, init, listing, logs, plan, run, status, validate
+from timewright.cli import (
+    apply,
+    config,
+    doctor,
+    init,
+    listing,
+    logs,
+    pack,
+    plan,
+    run,
+    schema,
+    status,
+    unpack,
+    validate,
+)
 from timewright.core.errors import TimewrightError
 
 FAILED = 1
@@ -27,7 +41,11 @@ def cli() -> None:
     """
 
 
-for module in (run, apply, plan, validate, status, listing, logs, doctor, config, init):
+_VERBS = (
+    *(run, apply, plan, validate, pack, unpack, schema),
+    *(status, listing, logs, doctor, config, init),
+)
+for module in _VERBS:
     cli.add_command(module.command)
 
 

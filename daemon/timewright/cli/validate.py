@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from timewright.apply import write_sources
 from timewright.cli.common import console, json_option, print_json, problem_view, safe
 from timewright.config import Config, load
 from timewright.core.document import Limits
