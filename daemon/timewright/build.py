@@ -24,7 +24,7 @@ from timewright.edge.compiler import CompileJob, Compiler
 from timewright.edge.dependencies import Dependencies
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
-from timewright.edge.toolchain import typescripts
+from timewright.edge.toolchain import typescripts, version_of
 from timewright.world import World, receipt_row
 
 
@@ -195,7 +195,8 @@ async def compile_release(
         )
     )
     timings.update(result.timings_ms)
-    return Compiled(result.warnings, result.typescript)
+    version = version_of(typescript) if typescript is not None else compiler.typescript_version
+    return Compiled(result.warnings, version)
 
 
 def _bundle(prepared: Prepared) -> Literal["serve", "check", "off"]:

@@ -134,7 +134,7 @@ def test_configs_and_the_lock_are_no_files_of_the_release() -> None:
     configs = {"tsconfig.json": "{}", "tsconfig.base.json": '{"a": 1}', "package-lock.json": "{}"}
     spec = make_spec(files={**FILES, **configs})
     assert set(spec.files) == {*FILES}
-    assert (spec.configs, spec.lock) == ({"tsconfig.json": "{}", "tsconfig.base.json": '{"a": 1}'}, "{}")
+    assert (spec.configs, spec.lock) == ({"tsconfig.base.json": '{"a": 1}'}, "{}")
 
 
 # What is refused -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 // One request a line on stdin, one answer a line on stdout (messages: `Request`, `Answer`). Nothing is
 // written here, and nothing of a spec is run: no plugins are loaded, and files are read only below the
 // release, its packages and TypeScript itself.
+import * as fs from 'node:fs';
 import * as readline from 'node:readline';
 import { parseArgs } from 'node:util';
 import type ts from 'typescript-5';
@@ -32,7 +33,7 @@ function main(): void {
   }
   // eslint-disable-next-line @typescript-eslint/no-require-imports
   const compiler = require(`${values.typescript}/lib/typescript.js`) as typeof ts;
-  const slot = new Slot(compiler, `${values.typescript}/lib`);
+  const slot = new Slot(compiler, fs.realpathSync(`${values.typescript}/lib`));
   process.stdout.write(`${JSON.stringify({ id: 0, version: compiler.version })}\n`);
   const lines = readline.createInterface({ input: process.stdin, crlfDelay: Infinity });
   lines.on('line', (line) => {

@@ -164,9 +164,9 @@ class _Reader:
         tsconfig = self._json_field(body, "tsConfig", files, "tsconfig.json")
         deploy = self._deploy(body)
         lock = files.get(_LOCK)
-        configs = {path: text for path, text in files.items() if _TSCONFIG.fullmatch(path)}
-        for file in (*_ROOT_FILES, *configs):
+        for file in _ROOT_FILES:
             files.pop(file, None)
+        configs = {path: files.pop(path) for path in list(files) if _TSCONFIG.fullmatch(path)}
         return self._finish(workflow_id, body, files, package, tsconfig, deploy, configs, lock)
 
     def _deploy(self, body: Mapping[str, Any]) -> Deploy:

@@ -33,17 +33,20 @@ class Checked:
 
 @dataclass
 class Job:
-    """One release on its way through a compiler. `root`: where its code lies, `src` or `.`."""
+    """One release on its way through a compiler. `root`: where its code lies, `src` or `.`. `library`:
+    where the compiler has its own types, when that is not in the toolchain."""
 
     directory: Path
     toolchain: Path
     limits: Limits
     root: str = "src"
+    library: Path | None = None
 
     def __post_init__(self) -> None:
         modules = (self.directory / "node_modules").resolve()
         shared = (self.toolchain / "node_modules").resolve()
-        self.modules = (str(modules), str(shared))
+        own = (str(self.library.resolve()),) if self.library is not None else ()
+        self.modules = (str(modules), str(shared), *own)
         self.places = Places(
             str(self.directory),
             tuple((path, "node_modules") for path in dict.fromkeys(self.modules)),

@@ -55,11 +55,12 @@ class Judges:
         version = self._version(typescript)
         if typescript is None or version == self.version:
             return await self.service.compile(directory, root)
-        job = self._job(directory, root)
         if _major(version) <= 6:
-            return await self.hosts.compile(job, typescript, version)
+            return await self.hosts.compile(self._job(directory, root, typescript), typescript, version)
+        binary = _native(typescript, version)
+        job = self._job(directory, root, binary.parent.parent)
         async with self._cold, in_time(self.limits.timeout):
-            return await job.cold([_native(typescript, version)])
+            return await job.cold([binary])
 
     async def unreached(
         self, directory: Path, names: Sequence[str], root: str = "src", typescript: Path | None = None
@@ -70,7 +71,7 @@ class Judges:
             return ()
         try:
             async with asyncio.timeout(self.patience):
-                found = await self._more(self._job(directory, root), names, typescript)
+                found = await self._more(directory, root, names, typescript)
         except (TimeoutError, ChildGoneError, DeployError, OSError, ValueError, KeyError, TypeError):
             files = "1 file" if len(names) == 1 else f"{len(names)} files"
             return (f"{files} that no entry point reaches could not be checked in time",)
@@ -81,19 +82,24 @@ class Judges:
         shown = (str(problem).split("\n", 1)[0] for problem in wrong[:_SHOWN])
         return (f"{many} in files that no entry point reaches; they fail nothing", *shown)
 
-    async def _more(self, job: Job, names: Sequence[str], typescript: Path | None) -> Sequence[Problem]:
+    async def _more(
+        self, directory: Path, root: str, names: Sequence[str], typescript: Path | None
+    ) -> Sequence[Problem]:
         version = self._version(typescript)
         if typescript is None or version == self.version:
-            return await self.service.unreached(job, names)
+            return await self.service.unreached(self._job(directory, root), names)
         if _major(version) <= 6:
+            job = self._job(directory, root, typescript)
             return await self.hosts.unreached(job, typescript, version, names)
-        return await job.cold_more([_native(typescript, version)], names)
+        binary = _native(typescript, version)
+        return await self._job(directory, root, binary.parent.parent).cold_more([binary], names)
 
     def _version(self, typescript: Path | None) -> str:
         return self.version if typescript is None else installed_version(typescript)
 
-    def _job(self, directory: Path, root: str) -> Job:
-        return Job(directory.resolve(), self.toolchain, self.limits, root)
+    def _job(self, directory: Path, root: str, package: Path | None = None) -> Job:
+        library = package / "lib" if package is not None else None
+        return Job(directory.resolve(), self.toolchain, self.limits, root, library)
 
 
 def _major(version: str) -> int:
