@@ -25,8 +25,8 @@ function watch(target: Target): Workers {
   hookSdk(target, {
     note: (text) => tell({ type: 'log', level: 'warn', event: 'worker.redirected', fields: { message: text } }),
     making: () => tell({ type: 'making' }),
-    made: (worker, where) => {
-      workers.add(worker, where);
+    made: (worker, where, retire) => {
+      workers.add(worker, where, retire);
       tell({ type: 'loaded', failed: [], refused: false });
       follow(workers);
     },
@@ -68,9 +68,10 @@ function finish(workers: Workers): void {
 }
 
 /** SIGTERM is what the SDK and the release's own code expect; not every Worker listens to it. */
-function leave(workers: Workers | undefined): void {
+async function leave(workers: Workers | undefined): Promise<void> {
   if (leaving) return;
   leaving = true;
+  await workers?.retire().catch((error: unknown) => console.error(message(error)));
   if (process.listenerCount('SIGTERM') > 0) process.kill(process.pid, 'SIGTERM');
   else if (workers === undefined || workers.rows().every(({ state }) => state !== 'RUNNING')) process.exit(0);
   setTimeout(() => workers?.shutdown(), 10 * LOOK_MS).unref();
@@ -80,7 +81,7 @@ function main(): void {
   dieWithHost();
   const target = targetOf(process.env);
   const workers = target === undefined ? undefined : watch(target);
-  process.on('disconnect', () => leave(workers));
+  process.on('disconnect', () => void leave(workers));
   process.on('message', (order: ToChild) => void (order.type === 'drain' && leave(workers)));
   // A pipe to the host must not keep a worker alive that has ended.
   process.channel?.unref();

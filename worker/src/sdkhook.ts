@@ -4,7 +4,9 @@
  */
 import { readFileSync } from 'node:fs';
 import Module from 'node:module';
+import { dirname, join } from 'node:path';
 
+import { gated, type Retire } from './gated';
 import { redirectConnection, redirectNamespace, type Target } from './redirect';
 import type { WatchedWorker } from './watching';
 
@@ -21,7 +23,8 @@ export interface Hooks {
   note(text: string): void;
   /** A Worker is about to be made. */
   making?(): void;
-  made?(worker: WatchedWorker, where: { namespace: string; taskQueue: string }): void;
+  /** `retire`: how to end it in order; undefined where only its SDK knows. */
+  made?(worker: WatchedWorker, where: { namespace: string; taskQueue: string }, retire: Retire | undefined): void;
   /** The SDK could not connect to the host's server. */
   notConnected?(error: unknown): void;
 }
@@ -48,25 +51,40 @@ export function hookSdk(target: Target, hooks: Hooks): void {
     const found = original.call(this, request, parent, isMain);
     if (!SDK.test(request) || typeof found !== 'object' || found === null) return found;
     const { Worker, NativeConnection, Connection } = found as Exports;
-    if (Worker !== undefined && isNew(Worker)) hookWorker(Worker, target, note, hooks);
+    if (Worker !== undefined && isNew(Worker)) hookWorker(Worker, target, note, hooks, isOurVersion(found));
     if (NativeConnection !== undefined && isNew(NativeConnection)) hookNative(NativeConnection, redirect, target, hooks);
     if (Connection !== undefined && isNew(Connection)) hookClient(Connection, redirect);
     return found;
   };
 }
 
-function hookWorker(Worker: NonNullable<Exports['Worker']>, target: Target, note: (text: string | undefined) => void, hooks: Hooks): void {
+function hookWorker(Worker: NonNullable<Exports['Worker']>, target: Target, note: (text: string | undefined) => void, hooks: Hooks, sameSdk: () => boolean): void {
   if (typeof Worker.create !== 'function') return;
   const { create } = Worker;
   Worker.create = async function (given, ...rest) {
     hooks.making?.();
     const redirected = redirectNamespace(given, target);
     note(redirected.note);
-    const { options } = redirected;
+    const gates = hooks.made === undefined ? undefined : gated(redirected.options, sameSdk());
+    const options = gates?.options ?? redirected.options;
     const worker = await create.call(this, options, ...(rest as []));
-    hooks.made?.(worker, { namespace: options.namespace ?? 'default', taskQueue: options.taskQueue ?? '' });
+    hooks.made?.(worker, { namespace: options.namespace ?? 'default', taskQueue: options.taskQueue ?? '' }, gates?.retire(worker));
     return worker;
   };
+}
+
+/** Whether a loaded copy of the SDK has the version of the host's. */
+function isOurVersion(loaded: object): () => boolean {
+  return () => {
+    const file = Object.values(require.cache).find((module) => module?.exports === loaded)?.filename;
+    return file !== undefined && versionOf(file) === versionOf(require.resolve('@temporalio/worker'));
+  };
+}
+
+/** Of …/@temporalio/worker/lib/index.js. */
+function versionOf(index: string): unknown {
+  const { version } = JSON.parse(readFileSync(join(dirname(index), '..', 'package.json'), 'utf8')) as { version?: unknown };
+  return version;
 }
 
 /** Inherited by the connection that the SDK makes for a Worker that is given none. */

@@ -1,4 +1,5 @@
 /** The Workers of one process that a release made itself: what they serve, and whether they do. */
+import type { Retire } from './gated';
 import type { ServedQueue } from './messages';
 
 /** What is asked of the SDK's Worker, whatever its version. */
@@ -16,12 +17,12 @@ export interface Queue {
 const ENDED = ['DRAINED', 'STOPPED', 'FAILED'];
 
 export class Workers {
-  private readonly known: { readonly worker: WatchedWorker; readonly where: Queue; polled: boolean }[] = [];
+  private readonly known: { readonly worker: WatchedWorker; readonly where: Queue; readonly retire: Retire | undefined; polled: boolean }[] = [];
 
   constructor(private readonly pool: Queue) {}
 
-  add(worker: WatchedWorker, where: Queue): void {
-    this.known.push({ worker, where, polled: false });
+  add(worker: WatchedWorker, where: Queue, retire: Retire | undefined): void {
+    this.known.push({ worker, where, retire, polled: false });
   }
 
   rows(): ServedQueue[] {
@@ -40,6 +41,11 @@ export class Workers {
 
   ended(): boolean {
     return this.known.length > 0 && this.known.every(({ worker }) => ENDED.includes(worker.getState()));
+  }
+
+  /** Resolves when those that can be retired in order take nothing more. */
+  async retire(): Promise<void> {
+    await Promise.all(this.known.map(({ worker, retire }) => (worker.getState() === 'RUNNING' ? retire?.() : undefined)));
   }
 
   shutdown(): void {
