@@ -270,3 +270,35 @@ async def test_a_bundle_to_serve_fails_the_compile(
     with pytest.raises(DeployError) as caught:
         await compilers["transpile"].compile(CompileJob(release, "src/workflow.ts"))
     assert caught.value.reason is Reason.BUNDLE_FAILED
+
+
+async def test_a_comment_makes_no_new_build_of_the_workflows(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path
+) -> None:
+    plain = "export async function w(): Promise<number> {\n  return 1;\n}\n"
+    said = "/*! ours */\n// one\n/** two */\n" + plain.replace("  return", "  // three\n  return")
+    made = []
+    for name, text in (("a", plain), ("b", said)):
+        release = write_release(tmp_path / name, {"src/workflow.ts": text})
+        await compilers["check"].compile(CompileJob(release, "src/workflow.ts"))
+        made.append((release / "bundle" / "workflow.js").read_bytes())
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("specifier", "reason", "hint"),
+    [
+        ("./gen/root", Reason.TYPE_CHECK_FAILED, "what a build step generates must come with it"),
+        ("@/lib/x", Reason.TYPE_CHECK_FAILED, "is it an alias?"),
+        ("@acme/lib/x", Reason.DEPENDENCY_FAILED, 'add "@acme/lib" to the dependencies'),
+    ],
+)
+async def test_what_is_missing_says_what_to_do(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path, specifier: str, reason: Reason, hint: str
+) -> None:
+    text = f"import * as x from '{specifier}';\nexport const y = x;\n"
+    release = write_release(tmp_path / "r", {"src/workflow.ts": text})
+    with pytest.raises(DeployError) as caught:
+        await compilers["check"].compile(CompileJob(release, "src/workflow.ts"))
+    assert caught.value.reason is reason
+    assert hint in caught.value.problems[0].hint
