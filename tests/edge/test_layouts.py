@@ -100,6 +100,18 @@ async def test_es_modules_run_in_node_and_in_the_bundle(
     assert said["commands"] == ["startTimer"]
 
 
+@pytest.mark.parametrize("mode", BOTH)
+async def test_imports_that_name_a_source_file_name_the_compiled_one_in_dist(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path, mode: Mode
+) -> None:
+    files = {"src/activities.ts": "export { greeting } from './lib.ts';\n", "src/lib.ts": LIB}
+    release = write_release(
+        tmp_path / "r", files, entries=["src/activities.ts"], options={"allowImportingTsExtensions": True}
+    )
+    await compilers[mode].compile(CompileJob(release, activities="src/activities.ts"))
+    assert node("-p", "require('./dist/activities.js').greeting('x')", cwd=release) == "hi x\n"
+
+
 async def test_nodenext_modules_of_all_kinds_can_be_mixed(
     compilers: Mapping[Mode, Compiler], tmp_path: Path
 ) -> None:
@@ -241,6 +253,25 @@ async def test_files_that_are_not_code_go_to_their_places_and_never_over_compile
 # --- bundles of own workers ---
 
 REACHES_FS = {"src/workflow.ts": "import * as fs from 'fs';\nexport const w = fs;\n"}
+
+
+async def test_positions_stay_right_where_aliases_were_written_anew(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path
+) -> None:
+    files = {
+        "src/activities.ts": "import { greeting } from '@/lib/greeting';\n\n"
+        "export function fail(): never {\n  greeting('x');\n  throw new Error('here');\n}\n",
+        "src/lib/greeting.ts": LIB,
+    }
+    release = write_release(
+        tmp_path / "r", files, entries=["src/activities.ts"], options={"paths": {"@/*": ["./src/*"]}}
+    )
+    await compilers["check"].compile(CompileJob(release, activities="src/activities.ts"))
+    script = (
+        "try { require('./dist/activities.js').fail() } catch (e) { console.log(e.stack.split('\\n')[1]) }"
+    )
+    said = node("--enable-source-maps", "-e", script, cwd=release)
+    assert "src/activities.ts:5:9" in said
 
 
 async def test_a_bundle_that_is_only_checked_fails_as_a_warning(
