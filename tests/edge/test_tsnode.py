@@ -214,6 +214,20 @@ async def test_the_type_of_the_package_is_seen_when_only_it_changes(judges: Judg
     assert await codes(judges, release_of(tmp_path / "a", case, "5.9.3")) == ["TS1470"]
 
 
+async def test_what_package_json_maps_is_seen_when_only_it_changes(judges: Judges, tmp_path: Path) -> None:
+    files = {
+        WORKFLOW: "import { a } from '#a';\nexport const b: number = a;\n",
+        "src/one.ts": "export const a = 1;\n",
+        "src/two.ts": "export const a = 'x';\n",
+    }
+    found = []
+    for name in ("one", "two", "one"):
+        package = {"imports": {"#a": f"./dist/{name}.js"}}
+        case = Case(files, options={"module": "node16"}, package=package)
+        found.append(await codes(judges, release_of(tmp_path / "r", case, "5.9.3")))
+    assert found == [[], ["TS2322"], []]
+
+
 async def test_options_that_decide_what_a_parsed_file_says_are_seen(judges: Judges, tmp_path: Path) -> None:
     text = "export function f(): number {\n  return 1;\n  f();\n}\n"
     strict = Case(text, options={"allowUnreachableCode": False})
