@@ -15,9 +15,8 @@ import pytest
 from click.testing import CliRunner
 from click.testing import Result as Run
 from timewright import __version__
+from timewright.cli import validate
 from timewright.cli.formats import FORMATS, Finding, Result
-from timewright.cli.main import cli
-from timewright.cli.validate import check
 from timewright.config import load
 from timewright.core.errors import Problem
 
@@ -31,7 +30,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def found() -> list[Result]:
     """The golden specs, compiled for real."""
     with contextlib.chdir(GOLDEN):
-        return asyncio.run(check(load(), ["specs"]))
+        return asyncio.run(validate.check(load(), ["specs"]))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -195,7 +194,7 @@ class Desk:
     def run(self, *arguments: str, stdin: bytes | None = None) -> Run:
         with contextlib.chdir(self.home):
             run = CliRunner().invoke(
-                cli, ["validate", *arguments], input=stdin, env={"TIMEWRIGHT_COMPILER_MODE": "off"}
+                validate.command, arguments, input=stdin, env={"TIMEWRIGHT_COMPILER_MODE": "off"}
             )
         if run.exception is not None and not isinstance(run.exception, SystemExit):
             raise run.exception
