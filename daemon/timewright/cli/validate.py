@@ -29,6 +29,7 @@ from timewright.core.plan import Policy as PrunePolicy
 from timewright.core.policy import Policy, defaults_for, merge, read_policy
 from timewright.core.spec import Spec, peek_workflow_id, read_spec
 from timewright.edge.compiler import CompileJob, Compiler
+from timewright.edge.source import escape
 from timewright.service import make_compiler
 
 
@@ -111,7 +112,7 @@ async def check(config: Config, names: Sequence[str], *, parse_only: bool = Fals
     readable = [case for case in cases if case.spec is not None]
     if readable and not parse_only:
         await _compile(config, readable)
-    return [Result(case.given.name, case.workflow_id, tuple(case.findings)) for case in cases]
+    return [Result(escape(case.given.name), case.workflow_id, tuple(case.findings)) for case in cases]
 
 
 # Documents -------------------------------------------------------------------------------------
