@@ -10,15 +10,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from timewright.core.dependencies import Provided
 from timewright.core.digest import Placement, sha256
 from timewright.core.errors import Problem, Reason
 from timewright.core.plan import Broken, Desired, Live, Observed, Policy, Wanted
+from timewright.core.prepare import Host, Prepared, prepare
 from timewright.core.spec import Spec, read_spec
 from timewright.core.state import Record, Status
 from timewright.edge.releases import Receipt, Releases
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = 1_700_000_000.0
+
+HOST = Host(
+    namespace="default",
+    task_queue="default",
+    provided=Provided("1.24.0", {f"@temporalio/{name}": "1.24.0" for name in ("workflow", "worker")}),
+    typescripts=("7.1.0-beta", "6.0.3", "5.9.3"),
+    identity=lambda version: f"tools {version}",
+)
 
 WORKFLOW = """import { proxyActivities } from '@temporalio/workflow';
 import type * as activities from './activities';
@@ -31,6 +41,11 @@ ACTIVITIES = "export async function greet(name: string): Promise<string> { retur
 WORKER = """import { Worker } from '@temporalio/worker';
 Worker.create({ workflowsPath: require.resolve('./workflow'), taskQueue: 'greetings' });
 """
+
+
+def prepared(host: Host = HOST, **changes: Any) -> Prepared:
+    """A document, prepared for a host."""
+    return prepare(as_bytes(document(**changes)), host)
 
 
 # Specs -----------------------------------------------------------------------------------------

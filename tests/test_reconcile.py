@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -263,3 +264,108 @@ async def test_a_restart_with_nothing_changed_reads_no_content_and_does_nothing(
         assert second.history("one") == before
         assert second.worker.calls == []
     assert reads == [1, 1, 0]
+
+
+# Defaults from policy files --------------------------------------------------------------------
+
+
+def put_plain(bench: Bench, word: str) -> None:
+    """The workflow `one`, with no word of its own on where it is served."""
+    spec = {**greeter("one", word), "deploy": {}}
+    (bench.specs / "one.json").write_text(json.dumps(spec))
+
+
+def queue_of(bench: Bench, name: str) -> str:
+    return bench.world.receipts[name].task_queue
+
+
+async def write(bench: Bench, path: str, text: str) -> None:
+    target = bench.specs / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    await bench.settle()
+
+
+async def test_defaults_of_a_folder_are_followed_and_a_change_of_them_redeploys(bench: Bench) -> None:
+    put_plain(bench, "x")
+    await write(bench, "all.policy.yaml", "deploy: {taskQueue: billing, owner: team-a}\n")
+    assert queue_of(bench, "one") == "billing"
+    await write(bench, "all.policy.yaml", "deploy: {taskQueue: orders}\n")
+    assert queue_of(bench, "one") == "orders"
+    (bench.specs / "all.policy.yaml").unlink()
+    await bench.settle()
+    assert queue_of(bench, "one") == "default"
+    assert bench.history("one").count(Status.DEPLOYED) == 3
+
+
+async def test_a_policy_that_can_not_be_read_changes_nothing_and_is_refused(bench: Bench) -> None:
+    put_plain(bench, "x")
+    await write(bench, "all.policy.yaml", "deploy: {taskQueue: billing}\n")
+    await write(bench, "all.policy.yaml", "deploy: {taskqueue: orders}\n")
+    assert queue_of(bench, "one") == "billing"
+    assert bench.world.record("one").failure is None
+    _, failure = bench.world.state.refused()["all.policy.yaml"]
+    assert "did you mean 'taskQueue'?" in failure.message
+
+
+async def test_a_spec_that_changes_waits_for_its_broken_policy(bench: Bench) -> None:
+    put_plain(bench, "x")
+    await write(bench, "all.policy.yaml", "deploy: {taskQueue: billing}\n")
+    await write(bench, "all.policy.yaml", "deploy: {taskqueue: orders}\n")
+    put_plain(bench, "y")
+    await write(bench, "other/readme.txt", "")
+    record = bench.world.record("one")
+    assert (record.status, queue_of(bench, "one")) == (Status.DEPLOYMENT_FAILED, "billing")
+    assert record.failure is not None
+    assert "deploy: its defaults in all.policy.yaml can't be read" in record.failure.message
+
+    await write(bench, "all.policy.yaml", "deploy: {taskQueue: orders}\n")
+    assert (bench.world.record("one").status, queue_of(bench, "one")) == (Status.DEPLOYED, "orders")
+
+
+async def test_a_broken_policy_of_one_folder_holds_up_no_other(bench: Bench) -> None:
+    await write(bench, "a/all.policy.yaml", "deploy: [\n")
+    put_plain(bench, "x")
+    await bench.settle()
+    assert bench.world.record("one").status is Status.DEPLOYED
+
+
+async def test_defaults_are_remembered_over_a_restart(tmp_path: Path) -> None:
+    async with _bench(tmp_path) as first:
+        put_plain(first, "x")
+        await write(first, "all.policy.yaml", "deploy: {taskQueue: billing}\n")
+    async with _bench(tmp_path) as second:
+        await second.settle()
+        assert second.history("one").count(Status.DEPLOYED) == 1
+        assert second.worker.calls == []
+
+
+# The cache of compiled output ------------------------------------------------------------------
+
+
+async def test_a_spec_that_comes_back_or_moves_is_not_compiled_again(bench: Bench) -> None:
+    bench.put("one", "x")
+    await bench.settle()
+    bench.put("one", "y")
+    await bench.settle()
+    assert bench.compiler.jobs == 2
+    shutil.rmtree(bench.world.releases.root / "one")  # as if retention had taken all of it
+    bench.put("one", "x")
+    await bench.settle()
+    assert bench.world.record("one").status is Status.DEPLOYED
+    moved = greeter("one", "x")
+    (bench.specs / "two.json").write_text(json.dumps({**moved, "workflowId": "two"}))
+    (bench.specs / "one.json").unlink()
+    await bench.settle()
+    await bench.settle()
+    assert bench.compiler.jobs == 2
+
+
+async def test_a_change_in_one_of_many_compiles_one(bench: Bench) -> None:
+    for number in range(5):
+        bench.put(f"w{number}", "x")
+    await bench.settle()
+    before = bench.compiler.jobs
+    bench.put("w3", "y")
+    await bench.settle()
+    assert bench.compiler.jobs == before + 1

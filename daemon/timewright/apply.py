@@ -5,36 +5,24 @@ it is mended by doing the action again.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from timewright import log
-from timewright.core.digest import SHORT, options_of, sha256
-from timewright.core.document import Limits
+from timewright.build import Builder, SupersededError, timed
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.plan import Action, Deploy, Hold, Refuse, Settle, Undeploy, Wanted
 from timewright.core.retry import Backoff
-from timewright.core.spec import Spec, package_text, read_spec
 from timewright.core.state import Failure, Health, Record, Status
-from timewright.core.tsconfig import render
-from timewright.edge import source
-from timewright.edge.compiler import CompileJob
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
 from timewright.pooling import Pooling
-from timewright.world import World, receipt_row
+from timewright.world import World
 
 #: How long a deploy waits for the pool's other newcomers to be sorted out before it says so.
 _RELOAD_ROUNDS = 5
-
-
-class SupersededError(Exception):
-    """The spec changed under our hands; the next pass takes the newer one."""
+#: Seconds between two looks for packages that nobody needs, and how old those must be.
+_COLLECT_S = 3600.0
 
 
 class Applier:
@@ -43,6 +31,8 @@ class Applier:
     def __init__(self, world: World) -> None:
         self.world = world
         self.pooling = Pooling(world)
+        self.builder = Builder(world)
+        self._collected = world.clock()
 
     async def apply(self, action: Action, revision: str) -> None:
         """Carry out one action. Only cancellation comes out of it: every failure is recorded."""
@@ -71,8 +61,8 @@ class Applier:
         timings: dict[str, float] = {}
         previous = world.receipts.get(wanted.workflow_id)
         try:
-            receipt = await self._release(wanted, revision, timings)
-            with _timed(timings, "publish"):
+            receipt = await self.builder.release(wanted, revision, timings)
+            with timed(timings, "publish"):
                 failpoint("before-link")
                 self._make_live(receipt)
                 failpoint("after-link")
@@ -95,78 +85,11 @@ class Applier:
             attempts=0,
             retry_at=None,
             pool=receipt.placement.pool,
+            warnings=(*wanted.warnings, *receipt.warnings),
         )
         world.set_health(wanted.workflow_id, health, reason)
         self._collect(receipt, wanted)
-
-    async def _release(self, wanted: Wanted, revision: str, timings: dict[str, float]) -> Receipt:
-        """The release of a spec: the one in the tree when it is whole, else a newly built one."""
-        releases, short = self.world.releases, wanted.digest[:SHORT]
-        receipt = releases.receipt(wanted.workflow_id, short)
-        if receipt is not None and receipt.digest == wanted.digest:
-            with _timed(timings, "verify"):
-                damage = await asyncio.to_thread(releases.damage, wanted.workflow_id, short)
-            if not damage:
-                return receipt
-            log.get().warning("damaged release", workflow=wanted.workflow_id, release=short, because=damage)
-        with _timed(timings, "read"):
-            spec = self._read(wanted)
-        build = releases.begin(wanted.workflow_id)
-        try:
-            write_sources(build, spec, f"../../../dependencies/{self.dependencies_key()}/node_modules")
-            failpoint("before-compile")
-            job = CompileJob(build, spec.workflows, spec.activities, spec.worker)
-            result = await self.world.compiler.compile(job)
-            timings.update(result.timings_ms)
-            with _timed(timings, "seal"):
-                receipt = self._receipt(wanted, spec, revision, build)
-                failpoint("before-publish")
-                await asyncio.to_thread(releases.publish, build, receipt)
-                failpoint("after-publish")
-        finally:
-            releases.discard(build)
-        self.world.state.add_release(
-            receipt.digest, receipt.workflow_id, receipt.created, json.dumps(receipt_row(receipt))
-        )
-        return receipt
-
-    def _read(self, wanted: Wanted) -> Spec:
-        limits = limits_of(self.world)
-        try:
-            data = source.read_file(self.world.config.source_path, wanted.source, limits_of(self.world)).data
-        except source.UnreadableError:
-            raise SupersededError from None
-        if sha256(data) != wanted.content:
-            raise SupersededError
-        return read_spec(data, is_yaml=wanted.source.endswith((".yaml", ".yml")), limits=limits)
-
-    def dependencies_key(self) -> str:
-        """Which shared node_modules a release gets: ours, by the SDK's version."""
-        return f"sdk-{self.world.compiler.sdk_version}"
-
-    def _receipt(self, wanted: Wanted, spec: Spec, revision: str, build: Path) -> Receipt:
-        part = build / "bundle" / "workflow.js"
-        return Receipt(
-            workflow_id=wanted.workflow_id,
-            digest=wanted.digest,
-            name=spec.name,
-            source=wanted.source,
-            revision=revision,
-            created=self.world.clock(),
-            namespace=wanted.placement.namespace,
-            task_queue=wanted.placement.task_queue,
-            isolation=wanted.placement.isolation,
-            compiler=self.world.compiler.identity,
-            sdk=self.world.compiler.sdk_version,
-            workflow_types=spec.workflow_types,
-            activity_names=spec.activity_names,
-            workflows=spec.workflows,
-            activities=spec.activities,
-            worker=spec.worker,
-            bundle=sha256(part.read_bytes()) if part.is_file() else None,
-            prune=spec.deploy.prune,
-            env=dict(spec.deploy.env),
-        )
+        await self._collect_packages()
 
     def _make_live(self, receipt: Receipt) -> None:
         self.world.releases.make_live(receipt.workflow_id, receipt.release)
@@ -179,11 +102,11 @@ class Applier:
         can't load the release: then the previous one is live again. A host that can't be reached
         fails nothing (design §6)."""
         key = (receipt.namespace, receipt.task_queue)
-        with _timed(timings, "pool"):
+        with timed(timings, "pool"):
             await self.pooling.refresh(key)
             if previous is not None and (previous.namespace, previous.task_queue) != key:
                 await self._leave(previous)
-        with _timed(timings, "reload"):
+        with timed(timings, "reload"):
             return await self._reload(receipt, previous)
 
     async def _leave(self, previous: Receipt) -> None:
@@ -241,6 +164,21 @@ class Applier:
             attempts=attempts,
             retry_at=self.world.clock() + wait if wait else None,
         )
+
+    async def _collect_packages(self) -> None:
+        """Now and then: packages that no release needs any more."""
+        world = self.world
+        if world.clock() - self._collected < _COLLECT_S:
+            return
+        self._collected = world.clock()
+        try:
+            keep = await asyncio.to_thread(world.releases.packages)
+            gone = world.dependencies.collect(keep, world.clock() - _COLLECT_S)
+        except OSError as error:
+            log.get().warning("packages not collected", because=str(error))
+            return
+        if gone:
+            log.get().info("packages collected", sets=gone, because="no release needs them")
 
     def _collect(self, receipt: Receipt, wanted: Wanted) -> None:
         """Retention: what is old and not needed goes. It fails no deploy."""
@@ -300,6 +238,7 @@ class Applier:
             "attempts": 0,
             "retry_at": None,
             "pool": wanted.placement.pool,
+            "warnings": (*wanted.warnings, *_warnings_of(world, wanted)),
         }
         if record.status is Status.DEPLOYED:
             world.note(record, **changes)
@@ -354,24 +293,10 @@ class Applier:
             self.world.note(record, held=action.because)
 
 
-def write_sources(build: Path, spec: Spec, node_modules: str) -> None:
-    """Write a spec's files as the compiler wants them: sources, package.json, our own tsconfig.json,
-    and the link to the packages."""
-    for name, text in spec.files.items():
-        path = build / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8", newline="")
-    entries = [entry for entry in (spec.workflows, spec.activities, spec.worker) if entry]
-    declarations = [name for name in spec.files if name.endswith(".d.ts")]
-    (build / "package.json").write_text(package_text(spec), "utf-8")
-    (build / "tsconfig.json").write_text(render(options_of(spec), [*entries, *declarations]), "utf-8")
-    (build / "node_modules").symlink_to(node_modules)
-
-
-def limits_of(world: World) -> Limits:
-    """What a spec may cost, by the config."""
-    settings = world.config.source
-    return Limits(bytes=settings.max_spec_bytes, files=settings.max_files)
+def _warnings_of(world: World, wanted: Wanted) -> tuple[str, ...]:
+    """What the compile of the live release had to say."""
+    receipt = world.receipts.get(wanted.workflow_id)
+    return receipt.warnings if receipt is not None and receipt.digest == wanted.digest else ()
 
 
 def waiting(reason: str, error: str, world: World) -> str:
@@ -410,13 +335,3 @@ def _as_deploy_error(error: Exception) -> DeployError:
         )
     log.get().error("internal error", exc_info=error)
     return DeployError(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", hint="please report this")
-
-
-@contextmanager
-def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
-    """Milliseconds of one stage, on the clock that never jumps."""
-    start = time.monotonic()
-    try:
-        yield
-    finally:
-        timings[stage] = (time.monotonic() - start) * 1000

@@ -42,8 +42,19 @@ class Compiler:
     mode: str = "check"
     timeout_s: float = 60.0
     memory_mib: int = 1024
+    cache_mib: int = 256
+    typescript: str = "pinned"
     node: str = "node"
     toolchain: str = ""
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    allow: list[str] = field(default_factory=lambda: ["*"])
+    deny: list[str] = field(default_factory=list)
+    offline: bool = False
+    timeout_s: float = 300.0
+    max_mib: int = 500
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,7 @@ class Config:
     source: Source = field(default_factory=Source)
     data: Data = field(default_factory=Data)
     compiler: Compiler = field(default_factory=Compiler)
+    dependencies: Dependencies = field(default_factory=Dependencies)
     worker: Worker = field(default_factory=Worker)
     temporal: Temporal = field(default_factory=Temporal)
     releases: Releases = field(default_factory=Releases)
@@ -167,6 +179,7 @@ KNOWN_VARIABLES = {
 }
 _CHOICES = {
     "compiler.mode": ("check", "transpile", "off"),
+    "compiler.typescript": ("pinned", "bundled"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("auto", "pretty", "json"),
 }
@@ -271,6 +284,8 @@ def _from_text(text: str, default: Any) -> Any:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
             text.lower(), text
         )
+    if isinstance(default, list):
+        return [item.strip() for item in text.split(",") if item.strip()]
     for kind in (int, float):
         if isinstance(default, kind):
             try:
@@ -308,8 +323,12 @@ def _build(given: Mapping[str, tuple[Any, str]], base: Path, problems: list[str]
 def _wrong(key: str, value: Any, default: Any) -> str:
     if type(value) is not type(default):
         return f"must be {_words(default)}, is {value!r}"
+    if isinstance(default, list) and not all(isinstance(item, str) for item in value):
+        return f"must be a list of texts, is {value!r}"
     if key in _CHOICES and value not in _CHOICES[key]:
         return f"must be one of {', '.join(_CHOICES[key])}, is {value!r}"
+    if key == "compiler.cache_mib":
+        return "" if value >= 0 else f"must be 0 or more, is {value!r}"
     if key.endswith(_POSITIVE) and isinstance(value, int | float) and not value > 0:
         return f"must be more than 0, is {value!r}"
     if key == "source.max_deletes" and not 0 <= value <= 1:
@@ -322,5 +341,11 @@ def _wrong(key: str, value: Any, default: Any) -> str:
 
 
 def _words(default: Any) -> str:
-    kinds: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    kinds: dict[type, str] = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        list: "a list of texts",
+    }
     return kinds[type(default)]

@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from timewright import log
-from timewright.apply import limits_of
-from timewright.core.digest import Placement, canonical, options_of, place, release_digest, sha256
+from timewright.core.digest import Placement, canonical, sha256
 from timewright.core.document import UnreadableError
-from timewright.core.errors import Problem, Reason, SpecError
+from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.plan import Broken, Desired, Wanted
-from timewright.core.spec import peek_workflow_id, read_spec
+from timewright.core.prepare import Prepared, prepare
+from timewright.core.spec import peek_workflow_id
 from timewright.edge import source
 from timewright.edge.failpoint import failpoint
+from timewright.policies import Defaults, Policies, PolicyReader, is_policy, refused
 from timewright.world import World
 
 #: How often a file may take the daemon down before it is no longer looked at.
 _MOST_CRASHES = 3
 #: Raised when parsing changes what it finds, so that cached results are thrown away.
-_PARSER = 1
+_PARSER = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class _Entry:
 
     seen: source.Seen
     parsed: Wanted | Broken
+    defaults: Defaults = ()
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """A file to be parsed: its digest, and its defaults (None: `blocked_by`, a policy, can't be read)."""
+
+    digest: str
+    defaults: Defaults | None
+    blocked_by: str = ""
 
 
 class SourceReader:
@@ -41,6 +52,7 @@ class SourceReader:
     def __init__(self, world: World) -> None:
         self.world = world
         self._entries: dict[str, _Entry] | None = None
+        self._policies = PolicyReader()
         self._young: dict[str, tuple[str, float]] = {}  # half-written files: path → (digest, first seen)
 
     async def read(self) -> Desired:
@@ -48,33 +60,38 @@ class SourceReader:
         entries = self._load()
         root = self.world.config.source_path
         known = {path: entry.seen for path, entry in entries.items()}
-        limits = limits_of(self.world)
+        limits = self.world.host.limits
         scan = await asyncio.to_thread(source.scan, root, known, limits=limits, now_ns=time.time_ns())
         return await self._desired(root, scan, entries)
 
     async def _desired(self, root: Path, scan: source.Scan, entries: dict[str, _Entry]) -> Desired:
         settling: set[str] = set()
         fresh: dict[str, _Entry] = {}
+        policies = await self._read_policies(root, scan, fresh, settling)
+        given = {seen.path: policies.defaults(seen.path) for seen in scan.files if not is_policy(seen.path)}
         unknown = {
-            seen.path: seen.digest
+            seen.path: _Unknown(seen.digest, given[seen.path], policies.blocking(seen.path) or "")
             for seen in scan.files
-            if seen.digest is not None and not seen.busy and not _is_known(entries.get(seen.path), seen)
+            if seen.path in given and seen.digest is not None and not seen.busy
+            if not _is_known(entries.get(seen.path), seen, given[seen.path])
         }
         parsed_files = await self._parse_all(root, unknown)
         for seen in scan.files:
             entry = entries.get(seen.path)
+            if seen.path not in given:
+                continue
             if seen.busy:
                 settling.add(seen.path)
             elif seen.digest is None:
                 fresh[seen.path] = _Entry(seen, _broken_file(seen))
-            elif entry is not None and _is_known(entry, seen):
-                fresh[seen.path] = _Entry(seen, entry.parsed)
+            elif entry is not None and seen.path not in unknown:
+                fresh[seen.path] = _Entry(seen, entry.parsed, entry.defaults)
             else:
                 parsed = parsed_files[seen.path]
                 if parsed is None or self._is_settling(seen.path, seen.digest, parsed):
                     settling.add(seen.path)
                 else:
-                    fresh[seen.path] = _Entry(seen, parsed)
+                    fresh[seen.path] = _Entry(seen, parsed, given[seen.path] or ())
         self._store(entries, fresh, scan.complete)
         if scan.complete:
             self._forget_refused(set(fresh) | settling)
@@ -88,85 +105,94 @@ class SourceReader:
             settling=frozenset(settling),
         )
 
+    async def _read_policies(
+        self, root: Path, scan: source.Scan, fresh: dict[str, _Entry], settling: set[str]
+    ) -> Policies:
+        """The policy files; one that is no policy is refused as a file, one being written settles."""
+        seen = [one for one in scan.files if is_policy(one.path)]
+        policies = await asyncio.to_thread(self._policies.read, root, seen, self.world.host.limits)
+        for one in seen:
+            if one.path in policies.broken:
+                broken = policies.broken[one.path]
+                if one.digest is None and not one.busy:
+                    fresh[one.path] = _Entry(one, _broken_file(one))
+                elif broken is None or self._is_settling(one.path, broken.content, broken):
+                    settling.add(one.path)
+                else:
+                    fresh[one.path] = _Entry(one, broken)
+        return policies
+
     # parsing
 
-    async def _parse_all(self, root: Path, unknown: Mapping[str, str]) -> dict[str, Wanted | Broken | None]:
-        """What these files (path → digest) mean. Each is counted, on disk, before it is parsed: one
+    async def _parse_all(
+        self, root: Path, unknown: Mapping[str, _Unknown]
+    ) -> dict[str, Wanted | Broken | None]:
+        """What these files mean. Each is counted, on disk, before it is parsed: one
         that takes the whole process down is parsed alone the next time, and not at all after
         `_MOST_CRASHES`, so that it can't keep the daemon from starting."""
         if not unknown:
             return {}
         crashes: dict[str, int] = self.world.state.fact("parsing") or {}
-        together = {path: digest for path, digest in unknown.items() if digest not in crashes}
-        alone = {path: digest for path, digest in unknown.items() if digest in crashes}
+        together = {path: one for path, one in unknown.items() if one.digest not in crashes}
+        alone = {path: one for path, one in unknown.items() if one.digest in crashes}
         parsed = await self._parse_counted(root, together, crashes)
-        for path, digest in alone.items():
-            if crashes[digest] >= _MOST_CRASHES:
-                parsed[path] = _quarantined(path, digest, crashes[digest])
+        for path, one in alone.items():
+            if crashes[one.digest] >= _MOST_CRASHES:
+                parsed[path] = _quarantined(path, one.digest, crashes[one.digest])
             else:
-                parsed.update(await self._parse_counted(root, {path: digest}, crashes))
+                parsed.update(await self._parse_counted(root, {path: one}, crashes))
         return parsed
 
     async def _parse_counted(
-        self, root: Path, files: Mapping[str, str], crashes: dict[str, int]
+        self, root: Path, files: Mapping[str, _Unknown], crashes: dict[str, int]
     ) -> dict[str, Wanted | Broken | None]:
         if not files:
             return {}
-        for digest in files.values():
-            crashes[digest] = crashes.get(digest, 0) + 1
+        for one in files.values():
+            crashes[one.digest] = crashes.get(one.digest, 0) + 1
         self.world.state.set_fact("parsing", crashes)
         parsed = {
-            path: await asyncio.to_thread(self._parse_safely, root, path, digest)
-            for path, digest in files.items()
+            path: await asyncio.to_thread(self._parse_safely, root, path, one) for path, one in files.items()
         }
-        for digest in files.values():
-            crashes.pop(digest, None)
+        for one in files.values():
+            crashes.pop(one.digest, None)
         self.world.state.set_fact("parsing", crashes)
         return parsed
 
-    def _parse_safely(self, root: Path, path: str, digest: str) -> Wanted | Broken | None:
+    def _parse_safely(self, root: Path, path: str, unknown: _Unknown) -> Wanted | Broken | None:
         """A bug that one spec brings out is that spec's problem, not everybody's."""
         failpoint(f"parse-{Path(path).stem}")
         try:
-            return self._parse(root, path, digest)
+            return self._parse(root, path, unknown)
         except Exception as error:
             log.get().error("internal error", file=path, exc_info=error)
             problem = Problem(
                 "(document)", f"timewright failed on it: {type(error).__name__}", "please report this"
             )
-            return Broken(path, digest, Reason.INTERNAL_ERROR, (problem,))
+            return Broken(path, unknown.digest, Reason.INTERNAL_ERROR, (problem,))
 
-    def _parse(self, root: Path, path: str, digest: str) -> Wanted | Broken | None:
+    def _parse(self, root: Path, path: str, unknown: _Unknown) -> Wanted | Broken | None:
         """What a file means; None when it changed meanwhile."""
-        is_yaml, limits = path.endswith((".yaml", ".yml")), limits_of(self.world)
+        digest, defaults = unknown.digest, unknown.defaults
+        host, is_yaml = self.world.host, path.endswith((".yaml", ".yml"))
         try:
-            data = source.read_file(root, path, limits_of(self.world)).data
+            data = source.read_file(root, path, host.limits).data
         except source.UnreadableError:
             return None
         if sha256(data) != digest:
             return None
+        if defaults is None:
+            workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=host.limits)
+            return refused(path, digest, unknown.blocked_by, workflow_id)
         try:
-            spec = read_spec(data, is_yaml=is_yaml, limits=limits)
+            prepared = prepare(data, host, is_yaml=is_yaml, defaults=dict(defaults))
+            return wanted_of(prepared, path, digest, defaults)
         except UnreadableError as error:
             return _Unreadable(path, digest, error.reason, error.problems)
-        except SpecError as error:
-            workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=limits)
-            return Broken(path, digest, error.reason, error.problems, workflow_id)
-        defaults = self.world.config.temporal
-        placement = place(spec, namespace=defaults.namespace, task_queue=defaults.task_queue)
-        return Wanted(
-            workflow_id=spec.workflow_id,
-            source=path,
-            content=digest,
-            digest=release_digest(spec, placement, self.world.compiler.identity),
-            placement=placement,
-            name=spec.name,
-            workflow_types=spec.workflow_types,
-            activity_names=spec.activity_names,
-            prune=spec.deploy.prune,
-            keep_releases=spec.deploy.keep_releases,
-            warnings=(*spec.warnings, *options_of(spec).ignored),
-        )
+        except DeployError as error:
+            workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=host.limits)
+            problems = error.problems or (Problem("", error.message, error.hint),)
+            return Broken(path, digest, error.reason, problems, workflow_id)
 
     def _is_settling(self, path: str, digest: str, parsed: Wanted | Broken) -> bool:
         """Text that is no document may be half of one: it gets a grace time, and quietly."""
@@ -184,9 +210,10 @@ class SourceReader:
 
     def _generation(self) -> str:
         """Everything besides a file's content that its parsed form depends on."""
-        defaults = self.world.config.temporal
-        parts = [_PARSER, self.world.compiler.identity, defaults.namespace, defaults.task_queue]
-        return sha256(canonical([*parts, asdict(limits_of(self.world))]))[:16]
+        host = self.world.host
+        parts = [_PARSER, host.identity(None), host.namespace, host.task_queue, host.typescripts, host.judge]
+        more = [asdict(host.limits), asdict(host.provided), asdict(host.rules), dict(host.bases)]
+        return sha256(canonical([*parts, *more]))[:16]
 
     def _load(self) -> dict[str, _Entry]:
         if self._entries is None:
@@ -218,12 +245,35 @@ class SourceReader:
                 self.world.state.unrefuse(path)
 
 
+def wanted_of(prepared: Prepared, path: str, content: str, defaults: Defaults = ()) -> Wanted:
+    """A prepared spec as the plan looks at it."""
+    spec = prepared.spec
+    return Wanted(
+        workflow_id=spec.workflow_id,
+        source=path,
+        content=content,
+        digest=prepared.digest,
+        placement=prepared.placement,
+        name=spec.name,
+        workflow_types=spec.workflow_types,
+        activity_names=spec.activity_names,
+        prune=spec.deploy.prune,
+        keep_releases=spec.deploy.keep_releases,
+        warnings=prepared.warnings,
+        defaults=defaults,
+    )
+
+
 class _Unreadable(Broken):
     """Text that is no JSON or YAML (yet)."""
 
 
-def _is_known(entry: _Entry | None, seen: source.Seen) -> bool:
-    return entry is not None and entry.seen.digest == seen.digest
+def _is_known(entry: _Entry | None, seen: source.Seen, defaults: Defaults | None) -> bool:
+    """Whether the same content was read with the same defaults; with defaults that can't be told now,
+    what was read before goes on."""
+    if entry is None or entry.seen.digest != seen.digest:
+        return False
+    return defaults is None or entry.defaults == defaults
 
 
 def _quarantined(path: str, digest: str, crashes: int) -> Broken:
@@ -249,6 +299,7 @@ def _to_row(entry: _Entry, generation: str) -> dict[str, Any]:
         "stamp": list(seen.stamp or ()),
         "digest": seen.digest,
         "read_at_ns": seen.read_at_ns,
+        "defaults": list(entry.defaults),
         kind: asdict(entry.parsed),
     }
 
@@ -256,13 +307,15 @@ def _to_row(entry: _Entry, generation: str) -> dict[str, Any]:
 def _from_row(path: str, row: Mapping[str, Any]) -> _Entry:
     stamp = source.Stamp(*row["stamp"]) if row["stamp"] else None
     seen = source.Seen(path, stamp, row["digest"], None, row["read_at_ns"])
+    defaults: Defaults = tuple((key, value) for key, value in row["defaults"])
     if "wanted" in row:
         values = dict(row["wanted"])
         values["placement"] = Placement(**values["placement"])
         for key in ("workflow_types", "activity_names", "warnings"):
             values[key] = tuple(values[key])
-        return _Entry(seen, Wanted(**values))
+        values["defaults"] = defaults
+        return _Entry(seen, Wanted(**values), defaults)
     values = dict(row["broken"])
     values["reason"] = Reason(values["reason"])
     values["problems"] = tuple(Problem(**problem) for problem in values["problems"])
-    return _Entry(seen, Broken(**values))
+    return _Entry(seen, Broken(**values), defaults)

@@ -13,15 +13,20 @@ from pathlib import Path
 from typing import cast
 
 from timewright import log
-from timewright.apply import Applier
 from timewright.config import Config
+from timewright.core.dependencies import Rules
+from timewright.core.document import Limits
 from timewright.core.errors import DeployError, TimewrightError
-from timewright.edge import files
+from timewright.core.prepare import Host
+from timewright.edge import toolchain as toolchain_of
+from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler, Mode
+from timewright.edge.dependencies import Dependencies, Settings
 from timewright.edge.lock import DataLock
 from timewright.edge.pools import Pools
 from timewright.edge.releases import Releases
 from timewright.edge.statefile import StateFile
+from timewright.edge.tsbases import tsconfig_bases
 from timewright.edge.watch import Watcher
 from timewright.edge.worker import WorkerHost
 from timewright.reconcile import Reconciler
@@ -33,12 +38,16 @@ _PASS_RETRY = (1.0, 60.0)
 
 def make_world(config: Config, state: StateFile) -> World:
     """The tools of one data directory, opened but not started."""
+    compiler = make_compiler(config, config.data_path / "cache")
     return World(
         config=config,
         state=state,
         releases=Releases(config.data_path, config.workflows_path, config.activities_path),
         pools=Pools(config.data_path),
-        compiler=make_compiler(config, config.data_path / "cache"),
+        compiler=compiler,
+        host=make_host(config, compiler),
+        dependencies=make_dependencies(config, config.data_path / "dependencies"),
+        cache=CompileCache(config.data_path / "cache" / "compiled", config.compiler.cache_mib * 1024 * 1024),
         worker=WorkerHost(
             config.worker_url, token=config.worker_token(), timeout=config.worker.reload_timeout_s
         ),
@@ -56,6 +65,38 @@ def make_compiler(config: Config, cache: Path) -> Compiler:
         memory=settings.memory_mib * 1024 * 1024,
         node=config.node_command,
     )
+
+
+def make_host(config: Config, compiler: Compiler) -> Host:
+    """What this host gives to every spec, by the settings and by what its toolchain holds."""
+    toolchain = config.toolchain_path
+    return Host(
+        namespace=config.temporal.namespace,
+        task_queue=config.temporal.task_queue,
+        provided=toolchain_of.provided(toolchain),
+        typescripts=tuple(version for version, _ in toolchain_of.typescripts(toolchain)) or ("off",),
+        identity=compiler.identity_for,
+        limits=Limits(bytes=config.source.max_spec_bytes, files=config.source.max_files),
+        rules=_rules(config),
+        bases=tsconfig_bases(toolchain),
+        judge=config.compiler.typescript,
+    )
+
+
+def make_dependencies(config: Config, root: Path) -> Dependencies:
+    """The packages of specs below `root`, by the settings."""
+    settings = config.dependencies
+    return Dependencies(
+        root,
+        config.toolchain_path,
+        Settings(settings.timeout_s, settings.max_mib, settings.offline, _rules(config)),
+        node=config.node_command,
+        cache=config.data_path / "cache" / "npm",
+    )
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(tuple(config.dependencies.allow), tuple(config.dependencies.deny))
 
 
 @contextmanager
@@ -105,7 +146,7 @@ async def _start_compiler(world: World) -> None:
 def _prepare(world: World) -> None:
     swept = world.releases.prepare()
     world.pools.prepare()
-    _link_dependencies(world)
+    world.dependencies.prepare()
     world.records = world.state.records()
     if world.state.rebuilt:
         log.get().info("state file made", because=world.state.rebuilt)
@@ -116,16 +157,6 @@ def _prepare(world: World) -> None:
         )
     if swept:
         log.get().info("swept", leftovers=swept, because="an earlier run was interrupted")
-
-
-def _link_dependencies(world: World) -> None:
-    """The shared node_modules of all releases that need nothing but the SDK: the toolchain's own,
-    so that activities and the worker that runs them load one and the same SDK."""
-    home = world.config.data_path / "dependencies" / Applier(world).dependencies_key()
-    home.mkdir(parents=True, exist_ok=True)
-    target = str(world.config.toolchain_path / "node_modules")
-    if files.read_link(home / "node_modules") != target:
-        files.point(home / "node_modules", target)
 
 
 async def apply_once(

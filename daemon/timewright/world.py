@@ -13,8 +13,11 @@ from typing import Any
 from timewright import log
 from timewright.config import Config
 from timewright.core.plan import Live
+from timewright.core.prepare import Host
 from timewright.core.state import Failure, Health, Record, Status
+from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
+from timewright.edge.dependencies import Dependencies
 from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
 from timewright.edge.statefile import StateFile
@@ -31,6 +34,9 @@ class World:
     pools: Pools
     compiler: Compiler
     worker: WorkerHost
+    host: Host
+    dependencies: Dependencies
+    cache: CompileCache
     clock: Callable[[], float] = time.time
     records: dict[str, Record] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)  # live ones, by workflow id

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timewright.cli import pack, unpack
-from timewright.core.digest import place, release_digest
 from timewright.core.errors import SpecError, TimewrightError
+from timewright.core.prepare import settle
 from timewright.core.spec import Spec, read_spec
 
-from tests.support import ACTIVITIES, ROOT, WORKER, WORKFLOW, as_bytes, compile_result, document
+from tests.support import ACTIVITIES, HOST, ROOT, WORKER, WORKFLOW, as_bytes, compile_result, document
 
 FILES = document()["files"]
 
@@ -134,7 +134,7 @@ def same_spec(data: bytes, is_yaml: bool, directory: Path) -> None:
 
 
 def digest(spec: Spec) -> str:
-    return release_digest(spec, place(spec, namespace="n", task_queue="q"), "c")
+    return settle(spec, HOST).digest
 
 
 def test_a_compile_result_becomes_a_project(tmp_path: Path) -> None:

@@ -371,6 +371,14 @@ def test_a_wrong_policy_is_an_error_with_its_line(desk: Desk) -> None:
     assert (problem["where"], problem["documentLine"]) == ("deploy.taskqueue", 3)
 
 
+def test_a_spec_below_a_policy_that_can_not_be_read_is_not_called_good(desk: Desk) -> None:
+    desk.put("specs/a.json", document())
+    desk.put("specs/x.policy.yaml", b"deploy: [\n")
+    found = desk.found("specs")
+    assert reasons(found["specs/a.json"]) == ["InvalidSpec"]
+    assert "deploy: its defaults in x.policy.yaml can't be read" in found["specs/a.json"]["message"]
+
+
 def test_what_a_policy_breaks_is_said_with_its_name(desk: Desk) -> None:
     desk.put("specs/a.json", document(deploy={"isolation": "shared"}))
     desk.put("specs/x.policy.yaml", b"deploy: {env: {A: b}}\n")

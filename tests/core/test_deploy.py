@@ -50,7 +50,6 @@ def test_no_block_means_the_defaults() -> None:
         ({"keepReleases": 0}, "deploy.keepReleases", "from 1 to 1000"),
         ({"keepReleases": True}, "deploy.keepReleases", "from 1 to 1000"),
         ({"keepReleases": 1.0}, "deploy.keepReleases", "from 1 to 1000"),
-        ({"env": {"A": "1"}}, "deploy.env", "needs isolation"),
         ({"isolation": "process", "env": {"A": 1}}, "deploy.env.A", "must be text, is a number"),
         ({"isolation": "process", "env": {"A": "a\0"}}, "deploy.env.A", "must be text"),
         ({"isolation": "process", "env": {"A B": "1"}}, "deploy.env.A B", "is not a name"),

@@ -1,22 +1,22 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from timewright.core.digest import Placement, build_id, canonical, place, pool_version, release_digest
-from timewright.core.spec import read_spec
+from timewright.core.digest import Placement, build_id, canonical, place, pool_version
+from timewright.core.prepare import prepare
 
-from tests.support import as_bytes, document, make_spec
+from tests.support import HOST, as_bytes, document, make_spec
 
 DEFAULTS = {"namespace": "default", "task_queue": "default"}
 
 
 def digest_of(value: dict[str, Any], compiler: str = "c1") -> str:
-    spec = read_spec(as_bytes(value))
-    return release_digest(spec, place(spec, **DEFAULTS), compiler)
+    return prepare(as_bytes(value), replace(HOST, identity=lambda version: f"{compiler} {version}")).digest
 
 
 CHANGES: dict[str, dict[str, Any]] = {

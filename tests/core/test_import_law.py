@@ -19,7 +19,7 @@ ROOMS = {"core": "DECIDES", "edge": "TOUCHES", "cli": "SHOWS", "api": "SHOWS"}
 LAYERS = (
     {"core"},
     {"edge"},
-    {"reconcile", "apply", "desired", "health", "pooling", "world"},
+    {"reconcile", "apply", "build", "desired", "health", "policies", "pooling", "world"},
     {"service", "embedded"},
     {"cli", "api"},
 )
@@ -32,7 +32,7 @@ PURE = {
     *("functools", "hashlib", "itertools", "json", "math", "operator", "posixpath", "re", "string"),
     *("textwrap", "types", "typing", "unicodedata", "urllib.parse"),
     "pathspec",  # its patterns; what it has for walking folders is not used
-    *("tree_sitter", "tree_sitter_typescript", "yaml", "timewright.core"),
+    *("tree_sitter", "tree_sitter_typescript", "semantic_version", "yaml", "timewright.core"),
 }
 STARTERS = {"fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "popen", "startfile"}
 PROCESS_MODULES = {"subprocess", "multiprocessing", "pty", "concurrent.futures.process"}

@@ -58,9 +58,8 @@ HOSTILE_PATHS = [
     *("src/nul", "src/x.", "src/x ", "node_modules/x", "a/node_modules/b", "src/\u200bx"),
 ]
 FORBIDDEN = [
-    *(".npmrc", "src/.npmrc", "binding.gyp", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock"),
+    *(".npmrc", "src/.npmrc", "binding.gyp"),
     *(
-        "pnpm-lock.yaml",
         "dist/worker.js",
         "dist",
         "bundle/workflow.js",

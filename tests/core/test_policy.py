@@ -52,7 +52,6 @@ def test_a_policy_may_be_json() -> None:
         ("match: 'a\\b'\ndeploy: {}\n", "must be a plain glob"),
         ("deploy: x\n", "deploy:1: must be an object, is text"),
         ("deploy:\n  prune: true\n  taskqueue: x\n", "deploy.taskqueue:3: is not a key of deploy (did you"),
-        ("deploy:\n  isolation: shared\n  env: {A: b}\n", "deploy.env:3: needs isolation"),
         ("deploy:\n  env: {A: 7}\n", "deploy.env.A:2: must be text, is a number"),
         ("a: [\n", "is not YAML"),
     ],

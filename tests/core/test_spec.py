@@ -8,13 +8,24 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from timewright.core.digest import place, release_digest
 from timewright.core.document import Limits
-from timewright.core.errors import Reason, SpecError
+from timewright.core.errors import DeployError, Reason, SpecError
+from timewright.core.names import path_problem
+from timewright.core.prepare import settle
 from timewright.core.spec import Spec, package_text, peek_workflow_id, read_spec, strip_comments
 
 from tests.core.test_document import growth, values
-from tests.support import ACTIVITIES, ROOT, WORKER, WORKFLOW, as_bytes, compile_result, document, make_spec
+from tests.support import (
+    ACTIVITIES,
+    HOST,
+    ROOT,
+    WORKER,
+    WORKFLOW,
+    as_bytes,
+    compile_result,
+    document,
+    make_spec,
+)
 
 FILES = document()["files"]
 
@@ -109,10 +120,21 @@ def test_comments_and_trailing_commas_of_a_tsconfig_are_no_problem() -> None:
     assert make_spec(files={**FILES, "tsconfig.json": text}).tsconfig == {"compilerOptions": {"strict": True}}
 
 
-def test_files_beside_the_sources_are_left_out_and_said() -> None:
-    spec = make_spec(files={**FILES, "README.md": "# hello"})
-    assert "README.md" not in spec.files
-    assert spec.warnings == ("README.md is outside of src/ and was left out",)
+def test_files_beside_the_sources_go_along_and_hidden_ones_do_not() -> None:
+    beside = {"README.md": "# hello", "data/rates.json": "{}", ".eslintrc.json": "{}", "yarn.lock": ""}
+    spec = make_spec(files={**FILES, **beside})
+    assert set(spec.files) == {*FILES, "README.md", "data/rates.json"}
+    assert spec.warnings == (
+        ".eslintrc.json was left out: hidden files are not deployed",
+        "yarn.lock was left out: versions are locked by package-lock.json beside package.json only",
+    )
+
+
+def test_configs_and_the_lock_are_no_files_of_the_release() -> None:
+    configs = {"tsconfig.json": "{}", "tsconfig.base.json": '{"a": 1}', "package-lock.json": "{}"}
+    spec = make_spec(files={**FILES, **configs})
+    assert set(spec.files) == {*FILES}
+    assert (spec.configs, spec.lock) == ({"tsconfig.base.json": '{"a": 1}'}, "{}")
 
 
 # What is refused -------------------------------------------------------------------------------
@@ -143,9 +165,8 @@ def test_files_beside_the_sources_are_left_out_and_said() -> None:
             {"files": {"src/workflow.ts": "import '@temporalio/workflow'; export default async () => {}"}},
             "give the default export a name",
         ),
-        ({"files": {"src/other.ts": WORKFLOW}}, "has no workflow code"),
+        ({"files": {"src/other.ts": "export const a = 1;"}}, "has no workflow code"),
         ({"files": {}}, "has no workflow code"),
-        ({"files": {**FILES, "lib/a.ts": "1"}}, "is code outside of src/"),
         (
             {"files": {**FILES, "src/A.ts": "", "src/a.ts": ""}},
             "differs from 'src/A.ts' only in upper and lower",
@@ -155,7 +176,7 @@ def test_files_beside_the_sources_are_left_out_and_said() -> None:
         ({"entrypoints": []}, "entrypoints:11: must be an object"),
         ({"entrypoints": {"main": "x"}}, "is not one of workflows, activities, worker"),
         ({"entrypoints": {"workflows": "src/none.ts"}}, "names 'src/none.ts', which is not one of the files"),
-        ({"entrypoints": {"workflows": ["x"]}}, "which is not one of the files"),
+        ({"entrypoints": {"workflows": ["x"]}}, "must be a file's path, is a list"),
         (
             {"files": {**FILES, "package.json": "{}"}, "entrypoints": {"workflows": "package.json"}},
             "names 'package.json', which is not one of the files",
@@ -200,7 +221,7 @@ def test_a_document_that_is_no_object_is_refused(root: Any) -> None:
 @pytest.mark.parametrize(
     "path",
     ["../../etc/cron.d/x", "/etc/passwd", "src//a.ts", "dist/worker.js", "node_modules/x/index.js", ".npmrc",
-     "binding.gyp", "package-lock.json", "src/a\x00.ts", "src/cafe\u0301.ts", "src/../../x.ts", "C:\\x"],
+     "binding.gyp", "src/a\x00.ts", "src/cafe\u0301.ts", "src/../../x.ts", "C:\\x"],
 )  # fmt: skip
 @pytest.mark.parametrize("as_list", [False, True])
 def test_a_hostile_path_is_refused_in_every_shape(path: str, as_list: bool) -> None:
@@ -322,9 +343,10 @@ def test_any_document_is_a_spec_or_a_spec_error(value: Any, based: bool, is_yaml
 
 def check(spec: Spec) -> None:
     """Whatever was read can be digested and written."""
-    assert len(release_digest(spec, place(spec, namespace="n", task_queue="q"), "c")) == 64
+    with suppress(DeployError):
+        assert len(settle(spec, HOST).digest) == 64
     for path, text in spec.files.items():
-        assert path.startswith("src/")
+        assert not path_problem(path)
         text.encode()
 
 

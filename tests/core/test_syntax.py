@@ -5,13 +5,15 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from timewright.core.syntax import exports, reachable, read_module, resolve, task_queue
+from timewright.core.sources import Sources
+from timewright.core.syntax import read_module
+from timewright.core.workercode import read_worker
 
 
 def functions(text: str, **files: str) -> tuple[str, ...]:
     """The functions that a file exports; `files`: others beside it."""
     tree = {"src/a.ts": text, **{f"src/{name}.ts": body for name, body in files.items()}}
-    return exports(tree, "src/a.ts")[0]
+    return Sources(tree).exports("src/a.ts")[0]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_re_exports_are_followed_within_the_spec(text: str, names: tuple[str, ..
 
 def test_values_are_told_from_functions() -> None:
     text = "export const a = 1;\nexport class B {}\nexport enum C {}\nexport async function d() {}"
-    assert exports({"src/a.ts": text}, "src/a.ts") == (("d",), ("B", "C", "a"))
+    assert Sources({"src/a.ts": text}).exports("src/a.ts") == (("d",), ("B", "C", "a"))
 
 
 def test_imports_come_with_line_names_and_kind() -> None:
@@ -105,7 +107,7 @@ def test_imports_come_with_line_names_and_kind() -> None:
 )
 def test_a_relative_specifier_means_a_file_of_the_spec_or_nothing(specifier: str, found: str | None) -> None:
     files = dict.fromkeys(["src/a.ts", "src/b.ts", "src/dir/index.ts", "src/c.mts", "src/data.json"], "")
-    assert resolve(files, "src/a.ts", specifier) == found
+    assert Sources(files).resolve("src/a.ts", specifier) == found
 
 
 def test_files_that_import_each_other_are_reached_once() -> None:
@@ -115,14 +117,14 @@ def test_files_that_import_each_other_are_reached_once() -> None:
         "src/c.ts": "",
         "src/d.ts": "",
     }
-    assert set(reachable(files, "src/a.ts")) == {"src/a.ts", "src/b.ts", "src/c.ts"}
+    assert set(Sources(files).reachable("src/a.ts")) == {"src/a.ts", "src/b.ts", "src/c.ts"}
 
 
 # Task queue ------------------------------------------------------------------------------------
 
 
 def queue(text: str, files: Mapping[str, str] | None = None) -> str | None:
-    return task_queue({"src/worker.ts": text, **(files or {})}, "src/worker.ts")
+    return read_worker(Sources({"src/worker.ts": text, **(files or {})}), "src/worker.ts").queue
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,7 @@ code = st.lists(words, max_size=25).map("".join)
 @given(code, code)
 def test_no_code_makes_the_reader_raise(one: str, two: str) -> None:
     files = {"src/a.ts": one, "src/b.ts": two}
-    exports(files, "src/a.ts")
-    task_queue(files, "src/a.ts")
-    assert "src/a.ts" in reachable(files, "src/a.ts")
+    sources = Sources(files)
+    sources.exports("src/a.ts")
+    read_worker(sources, "src/a.ts")
+    assert "src/a.ts" in sources.reachable("src/a.ts")

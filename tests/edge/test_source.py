@@ -114,7 +114,7 @@ def test_specs_are_found_at_every_depth_and_come_sorted(root: Path) -> None:
     [
         ".hidden.json", "..data.json", ".x.json.swp", "x.json~", "#x.json#", ".#x.json", "4913",
         "x.json.tmp", "x.json.part", "x.json.crdownload", "x.json.Ab12Cd", "x.json.bak",
-        "all.policy.yaml", "all.policy.yml", "README.md", "package.json", "tsconfig.json",
+        "README.md", "package.json", "tsconfig.json",
         ".git/x.json", "node_modules/pkg/x.json", "..2026_01_01/x.json", ".cache/deep/x.json",
     ],
 )  # fmt: skip

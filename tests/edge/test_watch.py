@@ -188,7 +188,7 @@ async def test_what_a_scan_ignores_wakes_nobody(start: Start, root: Path) -> Non
     (root / ".git").mkdir()
     (root / "x.json").write_text("{}")
     rig = await start(root)
-    names = (".hidden.json", "x.json~", ".x.json.swp", "4913", "x.json.part", "README.md", "all.policy.yaml")
+    names = (".hidden.json", "x.json~", ".x.json.swp", "4913", "x.json.part", "README.md")
     for name in (*names, ".git/x.json", "node_modules/pkg/x.json"):
         (root / name).write_text("{}")
     (root / ".cache").mkdir()

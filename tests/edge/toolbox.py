@@ -22,8 +22,12 @@ def write_release(
     options: Mapping[str, object] | None = None,
     entries: Sequence[str] = ("src/workflow.ts",),
     package: Mapping[str, object] | None = None,
+    **about: Any,
 ) -> Path:
-    """A release ready to compile: its files, our tsconfig.json, and the link to node_modules."""
+    """A release ready to compile: its files, our tsconfig.json, and the link to node_modules.
+
+    `about`: more for `compiler_options` (typescript, root, javascript, mixed).
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         path = directory / name
@@ -31,7 +35,8 @@ def write_release(
         path.write_text(text, encoding="utf-8")
     package = package or {}
     (directory / "package.json").write_text(json.dumps(package))
-    chosen = compiler_options({"compilerOptions": options or {}}, package_type=str(package.get("type", "")))
+    kind = str(package.get("type", ""))
+    chosen = compiler_options({"compilerOptions": options or {}}, package_type=kind, **about)
     (directory / "tsconfig.json").write_text(render(chosen, entries))
     link = directory / "node_modules"
     if not link.is_symlink():

@@ -9,7 +9,7 @@ import { Script } from 'node:vm';
 import { parseWorkflowCode } from '@temporalio/worker/lib/worker';
 import { ReusableVMWorkflowCreator } from '@temporalio/worker/lib/workflow/reusable-vm';
 
-import { describe } from './activities';
+import { blame } from './blame';
 import type { Failure } from './messages';
 import type { Release } from './tree';
 
@@ -34,7 +34,7 @@ export async function checkBundle(
   try {
     creator = makeCreator(parseWorkflowCode(readFileSync(file, 'utf8'), file), activityNames);
   } catch (error) {
-    const why = `the pool's workflow bundle can't be loaded: ${describe(error)}`;
+    const why = `the pool's workflow bundle can't be loaded: ${blame(error)}`;
     return { usable: false, failed: concerned.map(({ workflowId }) => ({ workflowId, error: why })) };
   }
   const failed: Failure[] = [];

@@ -15,6 +15,7 @@ import { message } from './log';
 import type { Failure, FromChild, ServeOptions, ToChild } from './messages';
 import { dieWithHost } from './orphan';
 import { Gates, Pulse, retire } from './retire';
+import { hookSdk } from './sdkhook';
 import type { TemporalSettings } from './settings';
 import type { PoolVersion, Release } from './tree';
 
@@ -40,6 +41,12 @@ function warm(temporal: TemporalSettings): Promise<NativeConnection> {
 
 async function serve(pool: PoolVersion, temporal: TemporalSettings, options: ServeOptions): Promise<void> {
   const connected = warm(temporal);
+  // For activities that are clients of Temporal, too: they reach it as the samples say, by its default address.
+  const { namespace, taskQueue } = pool;
+  Object.assign(process.env, { TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: namespace, TEMPORAL_TASK_QUEUE: taskQueue });
+  hookSdk({ ...temporal, namespace, taskQueue }, {
+    note: (text) => tell({ type: 'log', level: 'warn', event: 'worker.redirected', fields: { message: text } }),
+  });
   const { activities, usable } = await load(pool, options);
   loaded = true;
   tell({ type: 'connecting' });
@@ -64,7 +71,7 @@ interface Load {
 async function load(pool: PoolVersion, options: ServeOptions): Promise<Load> {
   const announce = (workflowId: string): void => tell({ type: 'loading', workflowId });
   const releases = pool.releases.filter(({ workflowId }) => !options.skipped.some((one) => one.workflowId === workflowId));
-  const found = loadActivities(releases, announce);
+  const found = await loadActivities(releases, announce);
   const names = new Set(Object.keys(found.activities));
   const checked =
     pool.bundle === undefined

@@ -8,6 +8,16 @@ export interface Failure {
   readonly error: string;
 }
 
+/** A task queue that a release's own Worker serves. */
+export interface ServedQueue {
+  readonly namespace: string;
+  readonly taskQueue: string;
+  /** The SDK's word: INITIALIZED, RUNNING, STOPPING, … */
+  readonly state: string;
+  /** 'unknown': this version of the SDK doesn't say. */
+  readonly polls: boolean | 'unknown';
+}
+
 export interface ServeOptions {
   readonly stickyMs: number;
   readonly tailMs: number;
@@ -34,6 +44,9 @@ export type FromChild =
   /** `refused`: it will not serve, because of a failure that isn't tolerated. */
   | { readonly type: 'loaded'; readonly failed: readonly Failure[]; readonly refused: boolean }
   | { readonly type: 'connecting'; readonly error?: string }
+  /** Of a release's own worker: it has called Worker.create; which queues its Workers serve by now. */
+  | { readonly type: 'making' }
+  | { readonly type: 'serves'; readonly queues: readonly ServedQueue[] }
   | { readonly type: 'polling' }
   | { readonly type: 'temporal'; readonly reachable: boolean; readonly error?: string }
   | { readonly type: 'draining' }

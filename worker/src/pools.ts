@@ -13,11 +13,13 @@ import { readTree, type Tree } from './tree';
 export interface TemporalStatus {
   readonly reachable: boolean;
   readonly error?: string;
+  /** False until a worker process has tried. */
+  readonly asked: boolean;
 }
 
 export class Pools {
   readonly pools = new Map<string, Pool>();
-  temporal: TemporalStatus = { reachable: false, error: 'not asked yet' };
+  temporal: TemporalStatus = { reachable: false, error: 'not asked yet', asked: false };
   private readonly around: Surroundings;
   private readonly spare: Spare;
   private readonly watchers = new Set<() => void>();
@@ -162,7 +164,7 @@ export class Pools {
     if (reachable !== this.temporal.reachable) {
       this.log(reachable ? 'info' : 'warn', reachable ? 'temporal.reachable' : 'temporal.unreachable', { error });
     }
-    this.temporal = { reachable, ...(error === undefined ? {} : { error }) };
+    this.temporal = { reachable, asked: true, ...(error === undefined ? {} : { error }) };
     this.wake();
   }
 

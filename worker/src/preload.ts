@@ -1,70 +1,87 @@
 /**
- * Required into a release's own worker process, before its code: watches what Worker it makes, and
- * turns the host's "drain" into the SIGTERM that the SDK understands. It changes nothing else.
+ * Required into a release's own worker process, before its code: sees to it that the code reaches the
+ * host's Temporal server, tells the host what Workers it makes, and ends them when the host says so.
+ * Works with the SDK that the release loads, whichever copy and version that is.
  */
-import Module from 'node:module';
-
-import type { Worker } from '@temporalio/worker';
-
+import { message } from './log';
 import type { FromChild, ToChild } from './messages';
 import { dieWithHost } from './orphan';
-
-type Load = (this: unknown, request: string, parent: unknown, isMain: boolean) => unknown;
-type Create = typeof Worker.create;
+import { type Target, targetOf } from './redirect';
+import { hookSdk } from './sdkhook';
+import { Workers } from './watching';
 
 const LOOK_MS = 20;
-const seen = new WeakSet<object>();
+/** For the release's own clean-up after its Workers have ended, before the process is ended for it. */
+const CLEANUP_MS = 5000;
+
+let leaving = false;
 
 function tell(report: FromChild): void {
   if (process.connected) process.send?.(report);
 }
 
-/** The release may bring its own copy of the SDK: whichever it loads is watched, once. */
-function watchLoads(): void {
-  const loader = Module as unknown as { _load: Load };
-  const original = loader._load;
-  loader._load = function load(request, parent, isMain) {
-    const found = original.call(this, request, parent, isMain);
-    if (request === '@temporalio/worker') watchWorkers(found as { Worker?: { create: Create } });
-    return found;
-  };
+function watch(target: Target): Workers {
+  const workers = new Workers(target);
+  hookSdk(target, {
+    note: (text) => tell({ type: 'log', level: 'warn', event: 'worker.redirected', fields: { message: text } }),
+    making: () => tell({ type: 'making' }),
+    made: (worker, where) => {
+      workers.add(worker, where);
+      tell({ type: 'loaded', failed: [], refused: false });
+      follow(workers);
+    },
+    notConnected: (error) => tell({ type: 'connecting', error: message(error) }),
+  });
+  return workers;
 }
 
-function watchWorkers(sdk: { Worker?: { create: Create } }): void {
-  const { Worker } = sdk;
-  if (Worker === undefined || seen.has(Worker)) return;
-  seen.add(Worker);
-  const create = Worker.create;
-  Worker.create = async function (this: unknown, ...args: Parameters<Create>) {
-    const worker = await create.apply(this as typeof Worker & (new () => never), args);
-    tell({ type: 'loaded', failed: [], refused: false });
-    follow(worker);
-    return worker;
-  } as Create;
-}
+let timer: NodeJS.Timeout | undefined;
 
-function follow(worker: Worker): void {
+function follow(workers: Workers): void {
+  if (timer !== undefined) return;
+  let told = '';
   let polling = false;
-  const timer = setInterval(() => {
-    const status = worker.getStatus();
-    if (!polling && status.runState === 'RUNNING' && (status.hasOutstandingWorkflowPoll || status.hasOutstandingActivityPoll)) {
+  timer = setInterval(() => {
+    const rows = workers.rows();
+    const now = JSON.stringify(rows);
+    if (now !== told) tell({ type: 'serves', queues: rows });
+    told = now;
+    if (!polling && workers.serving(rows)) {
       polling = true;
       tell({ type: 'polling' });
     }
-    if (['DRAINED', 'STOPPED', 'FAILED'].includes(status.runState)) {
+    if (workers.ended()) {
       tell({ type: 'quiet' });
       clearInterval(timer);
+      timer = undefined;
+      setTimeout(() => finish(workers), CLEANUP_MS).unref();
     }
   }, LOOK_MS);
   timer.unref();
 }
 
+/** All Workers have ended and the process goes on: a server of its own, a timer. It serves nobody. */
+function finish(workers: Workers): void {
+  if (!workers.ended()) return;
+  if (!leaving) console.error('timewright: all Workers of this process have ended, but the process has not');
+  process.exit(leaving ? 0 : 1);
+}
+
+/** SIGTERM is what the SDK and the release's own code expect; not every Worker listens to it. */
+function leave(workers: Workers | undefined): void {
+  if (leaving) return;
+  leaving = true;
+  if (process.listenerCount('SIGTERM') > 0) process.kill(process.pid, 'SIGTERM');
+  else if (workers === undefined || workers.rows().every(({ state }) => state !== 'RUNNING')) process.exit(0);
+  setTimeout(() => workers?.shutdown(), 10 * LOOK_MS).unref();
+}
+
 function main(): void {
   dieWithHost();
-  watchLoads();
-  const stop = (): void => void process.kill(process.pid, 'SIGTERM');
-  process.on('disconnect', stop);
-  process.on('message', (order: ToChild) => void (order.type === 'drain' && stop()));
+  const target = targetOf(process.env);
+  const workers = target === undefined ? undefined : watch(target);
+  process.on('disconnect', () => leave(workers));
+  process.on('message', (order: ToChild) => void (order.type === 'drain' && leave(workers)));
   // A pipe to the host must not keep a worker alive that has ended.
   process.channel?.unref();
 }

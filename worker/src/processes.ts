@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
 import type { FromChild, ToChild } from './messages';
-import type { Settings } from './settings';
+import type { Settings, TemporalSettings } from './settings';
 import type { PoolVersion, Release } from './tree';
 
 /** A running worker process, as the supervisor sees it. Tests put others in its place. */
@@ -37,14 +37,28 @@ export function makeLauncher(settings: Settings, host: NodeJS.ProcessEnv = proce
   return {
     shared: () => start([...heap, join(__dirname, 'child.js')], settings.data, common),
     own: (pool, release) =>
+      // --require, also before an ES module: it is done when the release's first line runs.
       start([...heap, '--require', join(__dirname, 'preload.js'), release.worker ?? ''], release.path, {
         ...common,
-        TEMPORAL_ADDRESS: settings.temporal.address,
-        TEMPORAL_NAMESPACE: pool.namespace,
-        TEMPORAL_TASK_QUEUE: pool.taskQueue,
+        ...temporalEnv(settings.temporal, pool),
         TIMEWRIGHT_BUILD_ID: pool.buildId,
         ...release.env,
       }),
+  };
+}
+
+/** Where Temporal is, under the names that its own tools use. Files are named, secrets are not in it. */
+export function temporalEnv(temporal: TemporalSettings, pool: { namespace: string; taskQueue: string }): Record<string, string> {
+  const { address, tls, tlsCa, tlsCert, tlsKey, apiKeyFile } = temporal;
+  return {
+    TEMPORAL_ADDRESS: address,
+    TEMPORAL_NAMESPACE: pool.namespace,
+    TEMPORAL_TASK_QUEUE: pool.taskQueue,
+    ...(tls ? { TEMPORAL_TLS: 'true' } : {}),
+    ...(tlsCa === undefined ? {} : { TEMPORAL_TLS_SERVER_CA_CERT_PATH: tlsCa }),
+    ...(tlsCert === undefined ? {} : { TEMPORAL_TLS_CLIENT_CERT_PATH: tlsCert }),
+    ...(tlsKey === undefined ? {} : { TEMPORAL_TLS_CLIENT_KEY_PATH: tlsKey }),
+    ...(apiKeyFile === undefined ? {} : { TIMEWRIGHT_API_KEY_FILE: apiKeyFile }),
   };
 }
 

@@ -3,7 +3,8 @@
  * It decides nothing about other versions; `pool.ts` does.
  */
 import type { Log } from './log';
-import type { Failure, FromChild } from './messages';
+import type { Failure, FromChild, ServedQueue } from './messages';
+import { whyNotServing } from './own';
 import type { Child } from './processes';
 import type { PoolVersion } from './tree';
 import { poolKey } from './tree';
@@ -24,10 +25,15 @@ export interface Surroundings {
 const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 30_000;
 const HEALTHY_MS = 60_000;
-const NO_WORKER_MS = 20_000;
 /** For Node and the SDK to load before any release's code runs: nobody's fault on a busy machine. */
 const BOOT_MS = 60_000;
 const KILL_AFTER_GRACE_MS = 10_000;
+/**
+ * A release's own worker, in load times: until it calls Worker.create, while that bundles the workflows,
+ * and from there until it polls.
+ */
+const OWN_STEP = 2;
+const OWN_BUNDLING = 8;
 
 export class Slot {
   state: State = 'starting';
@@ -36,6 +42,8 @@ export class Slot {
   restarts = 0;
   lastError: string | undefined;
   failed: readonly Failure[] = [];
+  /** What the Workers of a release's own process serve; undefined in a shared pool. */
+  queues: readonly ServedQueue[] | undefined;
   /** Releases that hung or ended the process at load, while others may be served without them. */
   skipped: readonly Failure[] = [];
   /** It has polled at some time: executions may be waiting for it. */
@@ -67,6 +75,7 @@ export class Slot {
     this.loading = undefined;
     this.failed = [];
     this.connectFails = undefined;
+    this.queues = undefined;
     this.startedAt = new Date();
     const child = (this.child = this.around.launch(this));
     this.pid = child.pid;
@@ -74,8 +83,13 @@ export class Slot {
     child.onMessage((report) => void (this.child === child && this.hear(report)));
     child.onOutput((stream, line) => this.around.log(stream === 'stderr' ? 'warn' : 'info', 'worker.output', { ...this.label, line }));
     child.onExit((code, signal) => void (this.child === child && this.ended(code, signal)));
-    const limit = this.version.isolation === 'process' ? NO_WORKER_MS : BOOT_MS;
-    this.after('load', limit, () => this.hangs(limit));
+    if (this.own) this.ownStep(OWN_STEP);
+    else this.after('load', BOOT_MS, () => this.hangs(BOOT_MS));
+  }
+
+  /** A release's own worker.ts runs here, and not ours. */
+  private get own(): boolean {
+    return this.version.isolation === 'process';
   }
 
   /** Takes it out of service, in order where it serves, at once where it doesn't yet. Once is enough. */
@@ -120,6 +134,8 @@ export class Slot {
     if (this.state === 'draining' || this.state === 'stopped') return this.around.changed();
     if (report.type === 'loading') this.begins(report.workflowId);
     else if (report.type === 'loaded') this.hasLoaded(report.failed, report.refused);
+    else if (report.type === 'making') this.ownStep(OWN_BUNDLING);
+    else if (report.type === 'serves') this.serves(report.queues);
     else if (report.type === 'connecting') this.unreachable(report.error);
     else if (report.type === 'polling') this.polls();
   }
@@ -136,7 +152,25 @@ export class Slot {
     this.failed = failed;
     if (refused) return this.fail(failed);
     if (failed.length > 0) this.around.log('error', 'worker.partial', { ...this.label, failed });
+    if (this.served) return; // another Worker of its own process
+    if (this.own) this.ownStep(OWN_STEP);
+    this.connectFails = undefined;
     this.become('connecting');
+  }
+
+  private serves(queues: readonly ServedQueue[]): void {
+    this.queues = queues;
+    this.around.changed();
+  }
+
+  private ownStep(times: number): void {
+    if (this.served) return;
+    const limit = times * this.around.loadMs;
+    this.after('load', limit, () => {
+      // It may go on trying to connect; that is said already, and no fault of the release.
+      if (this.connectFails !== undefined) return this.ownStep(times);
+      this.fail(this.all(whyNotServing(this.version, this.queues ?? [], limit)));
+    });
   }
 
   private unreachable(error: string | undefined): void {
@@ -149,6 +183,7 @@ export class Slot {
 
   private polls(): void {
     this.connectFails = undefined;
+    this.cancel('load');
     this.served = true;
     this.around.temporal(true);
     this.after('healthy', HEALTHY_MS, () => {
@@ -160,9 +195,6 @@ export class Slot {
   }
 
   private hangs(limit: number): void {
-    if (this.version.isolation === 'process') {
-      return this.fail(this.all(`started, but made no Worker within ${limit / 1000} s`));
-    }
     this.blame(`its top level did not end within ${limit / 1000} s`);
   }
 
@@ -175,9 +207,14 @@ export class Slot {
     if (before === 'draining') return this.stop();
     if (before === 'failed' || before === 'stopped') return;
     const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
-    const why = words === '' ? `the worker process ended with ${how}` : words;
+    const why = words === '' ? this.silentEnd(how) : words;
     if (!this.loaded && !this.served && this.version.isolation === 'shared') return this.blame(`its code ended the process (${how}) ${words}`.trim());
     this.restart(why);
+  }
+
+  private silentEnd(how: string): string {
+    const ended = `the worker process ended with ${how}`;
+    return this.own && !this.loaded ? `${ended} before it made a Worker; worker.ts must call Worker.create and await its run()` : ended;
   }
 
   private restart(why: string): void {

@@ -41,6 +41,7 @@ function row(pool: Pool, slot: Slot): object {
     startedAt: slot.startedAt.toISOString(),
     restarts: slot.restarts,
     ...(slot.lastError === undefined ? {} : { lastError: slot.lastError }),
+    ...(slot.queues === undefined ? {} : { queues: slot.queues }),
     releases: version.releases.map(({ workflowId, release, workflowTypes }) => {
       const error = slot.failed.find((failure) => failure.workflowId === workflowId)?.error;
       return { workflowId, release, workflowTypes, ...(error === undefined ? {} : { error }) };

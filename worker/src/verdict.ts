@@ -52,7 +52,8 @@ function deployed(request: Request, pool: Pool, slot: Slot, world: World): Answe
   const { temporal, now } = world;
   if (slot.state === 'failed') return loadFailed(slot.lastError ?? 'it can not be loaded', slot.failed);
   if (slot.state === 'backoff') {
-    if (!temporal.reachable) return refuse(503, 'TemporalUnreachable', temporal.error ?? slot.lastError ?? '');
+    const unreachable = slot.connectFails !== undefined || (temporal.asked && !temporal.reachable);
+    if (unreachable) return refuse(503, 'TemporalUnreachable', slot.lastError ?? temporal.error ?? '');
     return loadFailed(`its worker process ends again and again: ${slot.lastError}`, []);
   }
   if (slot.state === 'connecting' && slot.connectFails !== undefined && now - slot.connectFails >= UNREACHABLE_AFTER_MS) {

@@ -15,6 +15,7 @@ from timewright.core.document import Limits
 from timewright.core.errors import Problem
 from timewright.core.policy import is_policy_name
 from timewright.edge import source
+from timewright.edge.source import is_spec_name
 
 STDIN = "-"
 
@@ -55,8 +56,6 @@ def collect(names: Iterable[str], root: Path, limits: Limits) -> list[Input]:
         top = root if _is_below(path, root) else path if path.is_dir() else path.parent
         for item in listed:
             policies.update(dict.fromkeys(_policies(Path(item.name), top)))
-        if path.is_dir():
-            policies.update(dict.fromkeys(_policies_below(path)))
     for name in policies:
         item = _file(name, Path(name), limits)
         found.setdefault(item.path, item)
@@ -85,7 +84,7 @@ def _folder(folder: Path, limits: Limits) -> Iterator[Input]:
             yield Input(str(folder / seen.path), _key(folder / seen.path), problem=seen.problem)
         else:
             yield _file(str(folder / seen.path), folder / seen.path, limits)
-    if not scan.files and not scan.incomplete:
+    if not any(is_spec_name(Path(seen.path).name) for seen in scan.files) and not scan.incomplete:
         yield Input(str(folder), _key(folder), problem=Problem("", "holds no specs"), level="warning")
 
 
@@ -95,12 +94,6 @@ def _policies(spec: Path, top: Path) -> Iterator[str]:
         if not _is_below(folder, top):
             return
         yield from _policies_in(folder if spec.is_absolute() else Path(os.path.relpath(folder)))
-
-
-def _policies_below(folder: Path) -> Iterator[str]:
-    for here, folders, _ in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not source.is_ignored_name(name))
-        yield from _policies_in(Path(here))
 
 
 def _policies_in(folder: Path) -> Iterator[str]:

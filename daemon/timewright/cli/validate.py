@@ -7,30 +7,32 @@ import re
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 
-from timewright.apply import write_sources
-from timewright.cli.common import json_option, limits_from
+from timewright.build import compile_release, provide, write_sources
+from timewright.cli.common import json_option, offline_host
 from timewright.cli.formats import ERROR, FORMATS, WARNING, Finding, Result
 from timewright.cli.inputs import Input, collect
 from timewright.config import Config, load
-from timewright.core.deploy import DeployReader
-from timewright.core.digest import options_of, place, sha256
-from timewright.core.document import Document, Limits, parse, show
+from timewright.core.document import Document, Limits, parse
 from timewright.core.document import Path as Place
 from timewright.core.errors import DeployError, Problem, Reason, SpecError
-from timewright.core.pack import code_places, plain
-from timewright.core.plan import Broken, Desired, Observed, Refuse, Wanted, plan
+from timewright.core.pack import code_places
+from timewright.core.plan import Broken, Desired, Observed, Refuse, plan
 from timewright.core.plan import Policy as PrunePolicy
-from timewright.core.policy import Policy, defaults_for, merge, read_policy
-from timewright.core.spec import Spec, peek_workflow_id, read_spec
-from timewright.edge.compiler import CompileJob, Compiler
+from timewright.core.policy import Policy, defaults_for, read_policy
+from timewright.core.prepare import Host, Prepared, prepare
+from timewright.core.spec import peek_workflow_id
+from timewright.desired import wanted_of
+from timewright.edge.compiler import Compiler
+from timewright.edge.dependencies import Dependencies
 from timewright.edge.source import escape
-from timewright.service import make_compiler
+from timewright.policies import Policies
+from timewright.service import make_compiler, make_dependencies
 
 
 @click.command("validate")
@@ -45,7 +47,7 @@ def command(files: tuple[str, ...], parse_only: bool, strict: bool, form: str, a
     """Check spec files: document, types, bundle, and against each other.
 
     FILES: files, folders (all specs and policies in them), or - for standard input. Exit code 1 if
-    there are errors. Needs no daemon, server or network.
+    there are errors. Needs no daemon and no server; network only for npm packages of a spec.
     """
     config = load()
     results = asyncio.run(check(config, files, parse_only=parse_only))
@@ -73,7 +75,7 @@ class _Case:
 
     given: Input
     document: Document | None = None
-    spec: Spec | None = None
+    prepared: Prepared | None = None
     workflow_id: str | None = None
     findings: list[Finding] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)  # where the document has each file
@@ -102,80 +104,95 @@ class _Case:
 
 async def check(config: Config, names: Sequence[str], *, parse_only: bool = False) -> list[Result]:
     """What can be told about these files without a server; files in the order in which they were named."""
-    limits = limits_from(config)
-    cases = [_Case(given) for given in collect(names, config.source_path, limits)]
-    policies = [policy for case in cases if (policy := _read_policy(case, limits)) is not None]
+    host = offline_host(config)
+    cases = [_Case(given) for given in collect(names, config.source_path, host.limits)]
+    policies = _read_policies(cases, host.limits)
     for case in cases:
         if not case.given.is_policy:
-            _read(case, limits, policies)
-    _cross_check(cases, config)
-    readable = [case for case in cases if case.spec is not None]
-    if readable and not parse_only:
-        await _compile(config, readable)
+            _read(case, host, policies)
+    _cross_check(cases)
+    if not parse_only and any(case.prepared is not None for case in cases):
+        await _compile(config, cases)
     return [Result(escape(case.given.name), case.workflow_id, tuple(case.findings)) for case in cases]
 
 
 # Documents -------------------------------------------------------------------------------------
 
 
-def _read_policy(case: _Case, limits: Limits) -> Policy | None:
-    if not case.given.is_policy or _is_unreadable(case):
-        return None
-    try:
-        return read_policy(case.given.data, case.given.path, limits=limits)
-    except SpecError as error:
-        case.error(error)
-        return None
+def _read_policies(cases: Sequence[_Case], limits: Limits) -> Policies:
+    good: list[Policy] = []
+    broken: dict[str, Broken | None] = {}
+    for case in cases:
+        if not case.given.is_policy:
+            continue
+        try:
+            if not _is_unreadable(case):
+                good.append(read_policy(case.given.data, case.given.path, limits=limits))
+                continue
+        except SpecError as error:
+            case.error(error)
+        broken[case.given.path] = None
+    return Policies(tuple(good), broken)
 
 
 def _is_unreadable(case: _Case) -> bool:
-    if case.given.problem is not None and not case.findings:
+    if case.given.problem is not None:
         reason = Reason.SOURCE_UNREADABLE if case.given.level == ERROR else "Warning"
         case.findings.append(Finding(case.given.level, reason, case.given.problem))
     return case.given.problem is not None
 
 
-def _read(case: _Case, limits: Limits, policies: Sequence[Policy]) -> None:
+def _read(case: _Case, host: Host, policies: Policies) -> None:
     if _is_unreadable(case):
         return
     data, is_yaml = case.given.data, case.given.is_yaml
+    case.workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=host.limits)
+    defaults = policies.defaults(case.given.path)
     try:
-        case.document = parse(data, is_yaml=is_yaml, limits=limits)
-        spec = read_spec(data, is_yaml=is_yaml, limits=limits)
-    except SpecError as error:
-        case.workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=limits)
-        case.error(error)
+        case.document = parse(data, is_yaml=is_yaml, limits=host.limits)
+        case.prepared = prepare(data, host, is_yaml=is_yaml, defaults=dict(defaults or ()))
+    except DeployError as error:
+        case.error(_with_origin(error, case, policies))
         return
-    case.workflow_id = spec.workflow_id
-    case.spec = _with_defaults(case, spec, policies)
-    for text in (*spec.warnings, *options_of(spec).ignored):
+    case.workflow_id = case.prepared.spec.workflow_id
+    if defaults is None:
+        name = Path(policies.blocking(case.given.path) or "").name
+        problem = Problem("deploy", f"its defaults in {name} can't be read", f"correct {name}")
+        case.findings.append(Finding(ERROR, Reason.INVALID_SPEC, problem, case.line(("deploy",))))
+    for text in case.prepared.warnings:
         case.warn(text)
 
 
-def _with_defaults(case: _Case, spec: Spec, policies: Sequence[Policy]) -> Spec:
-    """The spec as its folder's policies make it."""
-    given, used = defaults_for(case.given.path, policies)
-    if not given or case.document is None:
-        return spec
-    reader = DeployReader()
-    own = plain(case.document.value).get("deploy") or {}
-    deploy = reader.read(merge(given, own))
+def _with_origin(error: DeployError, case: _Case, policies: Policies) -> DeployError:
+    """An error about a default names the policies that gave it: the spec has no such line."""
+    _, used = defaults_for(case.given.path, policies.good)
+    if not used:
+        return error
     names = ", ".join(Path(name).name for name in used)
-    for path, message, hint in reader.problems:
-        problem = Problem(show(path), f"{message}; with the defaults of {names}", hint)
-        case.findings.append(Finding(ERROR, Reason.INVALID_SPEC, problem, case.line(path, ("deploy",))))
-    return replace(spec, deploy=deploy)
+    problems = [
+        replace(problem, message=f"{problem.message}; with the defaults of {names}")
+        if problem.where.startswith("deploy") and problem.line is None
+        else problem
+        for problem in error.problems
+    ]
+    return DeployError(error.reason, error.message, problems=problems, hint=error.hint)
 
 
 # Against each other ----------------------------------------------------------------------------
 
 
-def _cross_check(cases: Sequence[_Case], config: Config) -> None:
+def _cross_check(cases: Sequence[_Case]) -> None:
     """What a pass over these files alone would refuse, by the planner's own judgment."""
     desired = Desired(
         complete=True,
-        wanted=tuple(_wanted(case, case.spec, config) for case in cases if case.spec is not None),
-        broken=tuple(_broken(case) for case in cases if case.spec is None and case.workflow_id is not None),
+        wanted=tuple(
+            wanted_of(case.prepared, case.given.name, case.prepared.digest)
+            for case in cases
+            if case.prepared is not None
+        ),
+        broken=tuple(
+            _broken(case) for case in cases if case.prepared is None and case.workflow_id is not None
+        ),
     )
     refused = [item for item in plan(desired, Observed(), PrunePolicy(), 0.0) if isinstance(item, Refuse)]
     by_name = {case.given.name: case for case in cases}
@@ -203,22 +220,8 @@ def _name_twins(cases: Sequence[_Case]) -> None:
             case.findings.append(Finding(ERROR, Reason.DUPLICATE_WORKFLOW_ID, problem, line))
 
 
-def _wanted(case: _Case, spec: Spec, config: Config) -> Wanted:
-    defaults = config.temporal
-    content = sha256(case.given.data)
-    return Wanted(
-        workflow_id=spec.workflow_id,
-        source=case.given.name,
-        content=content,
-        digest=content,
-        placement=place(spec, namespace=defaults.namespace, task_queue=defaults.task_queue),
-        workflow_types=spec.workflow_types,
-        activity_names=spec.activity_names,
-    )
-
-
 def _broken(case: _Case) -> Broken:
-    return Broken(case.given.name, sha256(case.given.data), Reason.INVALID_SPEC, (), case.workflow_id)
+    return Broken(case.given.name, case.given.path, Reason.INVALID_SPEC, (), case.workflow_id)
 
 
 # Code ------------------------------------------------------------------------------------------
@@ -227,25 +230,36 @@ def _broken(case: _Case) -> Broken:
 async def _compile(config: Config, cases: Sequence[_Case]) -> None:
     with tempfile.TemporaryDirectory(prefix="timewright-") as scratch:
         compiler = make_compiler(config, Path(scratch, "cache"))
+        dependencies = make_dependencies(config, Path(scratch, "dependencies"))
+        if not config.data_path.exists():  # there is no daemon here whose cache could be used
+            dependencies.cache = Path(scratch, "npm")
         await compiler.start()
         try:
-            for number, (case, spec) in enumerate(_specs(cases)):
-                try:
-                    for text in await _compile_one(compiler, config, spec, Path(scratch, str(number))):
-                        case.warn(text)
-                except DeployError as error:
-                    case.error(error)
+            for number, case in enumerate(cases):
+                if case.prepared is not None:
+                    await _compile_one(
+                        case, case.prepared, compiler, dependencies, Path(scratch, str(number))
+                    )
         finally:
             await compiler.close()
 
 
-def _specs(cases: Sequence[_Case]) -> Iterator[tuple[_Case, Spec]]:
-    return ((case, case.spec) for case in cases if case.spec is not None)
+async def _compile_one(
+    case: _Case, prepared: Prepared, compiler: Compiler, dependencies: Dependencies, build: Path
+) -> None:
+    """Provide for one spec and compile it, as a deploy would."""
 
+    def progress(text: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"{case.given.name}: {text}", err=True)
 
-async def _compile_one(compiler: Compiler, config: Config, spec: Spec, build: Path) -> tuple[str, ...]:
-    """Compile one spec; returns the compiler's warnings. Raises DeployError."""
     build.mkdir()
-    write_sources(build, spec, str(config.toolchain_path / "node_modules"))
-    job = CompileJob(build, spec.workflows, spec.activities, spec.worker)
-    return (await compiler.compile(job)).warnings
+    try:
+        tools = await provide(dependencies, prepared, progress)
+        write_sources(build, prepared, str(tools.packages / "node_modules"))
+        compiled = await compile_release(compiler, prepared, build, tools.typescript, {})
+    except DeployError as error:
+        case.error(error)
+    else:
+        for text in (*tools.warnings, *compiled.warnings):
+            case.warn(text)

@@ -104,12 +104,6 @@ class DeployReader:
                 self.problem(("deploy", "env", name), "is not a name that a spec may set")
             elif not isinstance(text, str) or "\x00" in text:
                 self.problem(("deploy", "env", name), f"must be text, is {kind_of(text)}")
-        if value and block.get("isolation") != "process":
-            self.problem(
-                ("deploy", "env"),
-                "needs isolation: a shared worker process has one environment for all",
-                'set deploy.isolation to "process", or remove env',
-            )
         return tuple(sorted(value.items()))
 
 

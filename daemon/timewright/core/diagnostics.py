@@ -23,7 +23,7 @@ _NO_TYPES = re.compile(r"^Cannot find type definition file for '([^']+)'")
 
 #: What to do about the errors that builders meet most.
 _HINTS: Final[Mapping[str, str]] = {
-    "TS6059": "a release can only use files below its own src/",
+    "TS6059": "a release can only use its own files: with src/, those below it",
     "TS2589": "the type is too deep for the compiler; write it out or simplify it",
 }
 
@@ -61,6 +61,21 @@ def _from_answer(answer: Mapping[str, Any], places: Places) -> Problem:
         code=f"{answer.get('source') or 'TS'}{answer['code']}",
         text=_flatten(answer),
     )
+
+
+def from_host(answers: Iterable[Mapping[str, Any]], places: Places) -> list[Problem]:
+    """Problems from what our Node host of TypeScript 5 and 6 says (worker/src/tshost.ts); all are errors."""
+    return [
+        _problem(
+            places,
+            where=str(item["fileName"]),
+            line=int(item["line"]) or None,
+            column=int(item["column"]) or None,
+            code=f"TS{int(item['code'])}",
+            text=str(item["text"]),
+        )
+        for item in answers
+    ]
 
 
 def _flatten(answer: Mapping[str, Any], depth: int = 0) -> str:

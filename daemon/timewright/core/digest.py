@@ -8,11 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from timewright.core.spec import Spec, package_text
-from timewright.core.tsconfig import Options, compiler_options
-
-#: Raised when the layout of a release changes, so that a new version of timewright makes new ones.
-RELEASE_FORMAT = 1
+from timewright.core.spec import Spec
 
 #: A release's short id: the first characters of its digest. 48 bits: a clash within one workflow's
 #: few releases is out of reach, and the receipt holds the whole digest all the same.
@@ -38,14 +34,8 @@ def place(spec: Spec, *, namespace: str, task_queue: str) -> Placement:
     return Placement(
         spec.deploy.namespace or namespace,
         spec.deploy.task_queue or spec.task_queue or task_queue,
-        spec.deploy.isolation or "shared",
+        spec.isolation,
     )
-
-
-def options_of(spec: Spec) -> Options:
-    """The compiler options that a spec's release is made with."""
-    kind = "module" if spec.package.get("type") == "module" else "commonjs"
-    return compiler_options(spec.tsconfig or {}, package_type=kind)
 
 
 def canonical(value: Any) -> bytes:
@@ -55,29 +45,6 @@ def canonical(value: Any) -> bytes:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def release_digest(spec: Spec, placement: Placement, compiler: str) -> str:
-    """The digest of everything that decides a release: 64 hex digits.
-
-    `compiler`: the identity of the tools (mode, versions), as `Compiler.identity` gives it.
-    What only steers the roll-out (owner, prune, keepReleases) is left out: it makes no new release.
-    """
-    return sha256(
-        canonical(
-            {
-                "format": RELEASE_FORMAT,
-                "workflow_id": spec.workflow_id,
-                "files": dict(spec.files),
-                "package": package_text(spec),
-                "options": dict(options_of(spec).options),
-                "entries": [spec.workflows, spec.activities, spec.worker],
-                "placement": [placement.namespace, placement.task_queue, placement.isolation],
-                "env": list(spec.deploy.env),
-                "compiler": compiler,
-            }
-        )
-    )
 
 
 def pool_version(members: Iterable[tuple[str, str]], sdk: str) -> str:

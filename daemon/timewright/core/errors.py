@@ -17,6 +17,7 @@ class Reason(StrEnum):
     TYPE_CHECK_FAILED = "TypeCheckFailed"
     BUNDLE_FAILED = "BundleFailed"
     DEPENDENCY_FAILED = "DependencyFailed"
+    DEPENDENCY_UNAVAILABLE = "DependencyUnavailable"
     COMPILE_TIMEOUT = "CompileTimeout"
     COMPILER_UNAVAILABLE = "CompilerUnavailable"
     LOAD_FAILED = "LoadFailed"
@@ -33,6 +34,7 @@ class Reason(StrEnum):
 TRANSIENT = frozenset(
     {
         Reason.COMPILE_TIMEOUT,
+        Reason.DEPENDENCY_UNAVAILABLE,
         Reason.COMPILER_UNAVAILABLE,
         Reason.STORAGE_FAILED,
         Reason.RELOAD_FAILED,

@@ -15,14 +15,8 @@ _RESERVED = frozenset(
     {"con", "prn", "aux", "nul", "node_modules", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))}
 )
 _MAX_NAME = 200  # bytes of one path part: below every file system's 255, with room for temporary names
-_FORBIDDEN_FILES = (
-    ".npmrc",
-    "binding.gyp",
-    "package-lock.json",
-    "npm-shrinkwrap.json",
-    "yarn.lock",
-    "pnpm-lock.yaml",
-)
+_FORBIDDEN_FILES = (".npmrc", "binding.gyp")
+_OTHER_LOCKS = ("npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "deno.lock")
 
 
 def id_problem(workflow_id: str) -> str:
@@ -76,6 +70,16 @@ def forbidden_problem(path: str) -> str:
         return "is refused: it can make npm run code or fetch from elsewhere"
     if top in ("dist", "bundle") or path == "release.toml":
         return "is made by timewright and can't be given"
+    return ""
+
+
+def left_out_reason(path: str) -> str:
+    """Why a file of a spec does no harm and isn't part of the release; '' when it is."""
+    base = path.casefold().rsplit("/", 1)[-1]
+    if base in _OTHER_LOCKS or (base == "package-lock.json" and "/" in path):
+        return "versions are locked by package-lock.json beside package.json only"
+    if any(part.startswith(".") for part in path.split("/")):
+        return "hidden files are not deployed"
     return ""
 
 

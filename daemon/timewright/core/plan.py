@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from timewright.core.digest import SHORT, Placement
 from timewright.core.errors import Problem, Reason
@@ -32,6 +33,7 @@ class Wanted:
     prune: bool | None = None
     keep_releases: int | None = None
     warnings: tuple[str, ...] = ()
+    defaults: tuple[tuple[str, Any], ...] = ()  # keys of deploy that policy files gave it
 
 
 @dataclass(frozen=True)

@@ -180,9 +180,7 @@ class _Reader:
             self.problem((), "has no deploy block, so it gives nothing", "add `deploy:` with the defaults")
             return {}
         reader = DeployReader()
-        # `isolation` may come from elsewhere: whether env fits it shows where all is put together.
-        alone = isinstance(value, dict) and "env" in value and value.get("isolation") is None
-        reader.read({**value, "isolation": "process"} if alone else value)
+        reader.read(value)
         for path, message, hint in reader.problems:
             self.problem(path, message, hint)
         return dict(value) if isinstance(value, dict) else {}

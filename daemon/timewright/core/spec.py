@@ -10,17 +10,26 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from timewright.core import syntax
+from timewright.core.aliases import Aliases
 from timewright.core.deploy import Deploy, DeployReader, kind_of
 from timewright.core.document import Document, Limits, Path, parse, show
+from timewright.core.entries import ROLES, Entries, find_entries, resolve_named
 from timewright.core.errors import Problem, Reason, SpecError
-from timewright.core.names import forbidden_problem, id_problem, name_problem, parents, path_problem
-
-_CODE_SUFFIXES = (".ts", ".tsx", ".mts", ".cts")
+from timewright.core.names import (
+    forbidden_problem,
+    id_problem,
+    left_out_reason,
+    name_problem,
+    parents,
+    path_problem,
+)
+from timewright.core.policy import merge
+from timewright.core.sources import CODE, Sources, is_code
+from timewright.core.tsconfig import compiler_options
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,11 @@ class Spec:
     """One workflow, ready to be compiled.
 
     `files`: path below the release → text, sorted by path. `package`, `tsconfig`: the documents as
-    objects. `workflows`, `activities`, `worker`: entry files, None when the spec has none.
-    `workflow_types`, `activity_names`: exported functions, found by syntax.
+    objects; `configs`: other tsconfig files, for `extends`; `lock`: package-lock.json, None without.
+    `workflows`, `activities`, `worker`: entry files, None when the spec has none. `root`: the folder
+    that dist/ mirrors, 'src' or '.'. `reached`: the files that the entry points lead to; `packages`:
+    the packages that those import. `workflow_types`, `activity_names`: exported functions, by syntax.
+    `isolation`: 'shared' or 'process'; `own` says why the latter.
     """
 
     workflow_id: str
@@ -44,14 +56,46 @@ class Spec:
     activity_names: tuple[str, ...]
     task_queue: str | None
     deploy: Deploy
+    configs: Mapping[str, str] = field(default_factory=dict)
+    lock: str | None = None
+    root: str = "src"
+    reached: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    isolation: str = "shared"
+    own: str = ""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def unreached(self) -> tuple[str, ...]:
+        """Code that no entry point leads to: scripts and tests that lie beside."""
+        reached = set(self.reached)
+        return tuple(path for path in self.files if is_code(path) and path not in reached)
 
-def read_spec(data: bytes, *, is_yaml: bool = False, limits: Limits | None = None) -> Spec:
-    """The spec that a file's bytes hold. Raises SpecError with every problem found."""
+    @property
+    def javascript(self) -> bool:
+        """Whether some of the code that counts is JavaScript."""
+        return any(is_code(path) and path.endswith(CODE[4:]) for path in self.reached)
+
+
+Pin = Callable[[Mapping[str, Any], str | None], str]
+
+
+def read_spec(
+    data: bytes,
+    *,
+    is_yaml: bool = False,
+    limits: Limits | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    pin: Pin = lambda package, lock: "",
+) -> Spec:
+    """The spec that a file's bytes hold. Raises SpecError with every problem found.
+
+    `defaults`: keys of `deploy` for what the spec doesn't say (policy files). `pin`: given
+    package.json and lock file, says why our SDK can't serve the spec, or ''.
+    """
     limits = limits or Limits()
     document = parse(data, is_yaml=is_yaml, limits=limits)
-    reader = _Reader(document, limits)
+    reader = _Reader(document, limits, defaults or {}, pin)
     spec = reader.read()
     if reader.problems or spec is None:
         raise SpecError(reader.problems, reason=reader.reason)
@@ -84,18 +128,17 @@ _CODE_FIELDS = {
     "activitiesCode": "src/activities.ts",
     "workerCode": "src/worker.ts",
 }
-_CONVENTIONS = {
-    "workflows": ("workflow", "workflows", "workflows/index", "workflow/index"),
-    "activities": ("activities", "activity", "activities/index", "activity/index"),
-    "worker": ("worker", "worker/index"),
-}
-_ROOT_FILES = ("package.json", "tsconfig.json")
+_LOCK = "package-lock.json"
+_ROOT_FILES = ("package.json", "tsconfig.json", _LOCK)
+_TSCONFIG = re.compile(r"(.*/)?tsconfig[^/]*\.json")
 
 
 @dataclass
 class _Reader:
     document: Document
     limits: Limits
+    defaults: Mapping[str, Any]
+    pin: Pin
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reason: Reason = Reason.INVALID_SPEC
@@ -119,14 +162,21 @@ class _Reader:
         files = self._files(body)
         package = self._json_field(body, "packageJson", files, "package.json")
         tsconfig = self._json_field(body, "tsConfig", files, "tsconfig.json")
-        block = DeployReader()
-        deploy = block.read(body.get("deploy"))
-        for path, message, hint in block.problems:
-            self.problem(path, message, hint)
+        deploy = self._deploy(body)
+        lock = files.get(_LOCK)
         for file in _ROOT_FILES:
             files.pop(file, None)
-        entries = self._entries(body, files)
-        return self._finish(workflow_id, body, files, package, tsconfig, deploy, entries)
+        configs = {path: files.pop(path) for path in list(files) if _TSCONFIG.fullmatch(path)}
+        return self._finish(workflow_id, body, files, package, tsconfig, deploy, configs, lock)
+
+    def _deploy(self, body: Mapping[str, Any]) -> Deploy:
+        block, given = DeployReader(), body.get("deploy")
+        if self.defaults and (given is None or isinstance(given, dict)):
+            given = merge(self.defaults, given or {})
+        deploy = block.read(given)
+        for path, message, hint in block.problems:
+            self.problem(path, message, hint)
+        return deploy
 
     def _unwrap(self, root: dict[str, Any]) -> dict[str, Any]:
         """`{success, data: {…}}` and snake_case rows become the plain form."""
@@ -176,6 +226,7 @@ class _Reader:
 
     def _files(self, body: Mapping[str, Any]) -> dict[str, str]:
         files: dict[str, str] = {}
+        left_out: list[str] = []
         for where, path, text in self._raw_files(body):
             if message := path_problem(path):
                 self.problem(where, f"the path {path[:200]!r} {message}")
@@ -187,11 +238,12 @@ class _Reader:
                 self.problem(where, "holds a NUL character; only text files can be deployed")
             elif path in files:
                 self.problem(where, f"the file {path} is given twice")
-            elif path.startswith("src/") or path in _ROOT_FILES or path.endswith(_CODE_SUFFIXES):
+            elif reason := left_out_reason(path):
+                left_out.append(f"{path} was left out: {reason}")
+            else:
                 files[path] = text
                 self.places[path] = where
-            else:
-                self.warnings.append(f"{path} is outside of src/ and was left out")
+        self.warnings += _some(left_out)
         if len(files) > self.limits.files:
             self.problem(("files",), f"{len(files)} files are more than the limit of {self.limits.files}")
         self._check_twins(files)
@@ -248,31 +300,23 @@ class _Reader:
 
     # code
 
-    def _entries(self, body: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str | None]:
+    def _named_entries(self, body: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
+        """`entrypoints`: role → file."""
         given = body.get("entrypoints")
         if given is not None and not isinstance(given, dict):
             self.problem(("entrypoints",), f"must be an object, is {kind_of(given)}")
             given = {}
-        given = given or {}
-        for key in given:
-            if key not in _CONVENTIONS:
-                self.problem(("entrypoints", key), f"is not one of {', '.join(_CONVENTIONS)}")
-        return {role: self._entry(role, given.get(role), files) for role in _CONVENTIONS}
-
-    def _entry(self, role: str, named: Any, files: Mapping[str, str]) -> str | None:
-        if named is not None:
-            path = posixpath.normpath(named) if isinstance(named, str) else ""
-            if path not in files:
-                self.problem(
-                    ("entrypoints", role), f"names {str(named)[:200]!r}, which is not one of the files"
-                )
-                return None
-            return path
-        for stem in _CONVENTIONS[role]:
-            for suffix in _CODE_SUFFIXES:
-                if f"src/{stem}{suffix}" in files:
-                    return f"src/{stem}{suffix}"
-        return None
+        found: dict[str, str] = {}
+        for role, name in (given or {}).items():
+            if role not in ROLES:
+                self.problem(("entrypoints", role), f"is not one of {', '.join(ROLES)}")
+            elif not isinstance(name, str):
+                self.problem(("entrypoints", role), f"must be a file's path, is {kind_of(name)}")
+            elif (path := resolve_named(files, name)) is None:
+                self.problem(("entrypoints", role), f"names {name[:200]!r}, which is not one of the files")
+            else:
+                found[role] = path
+        return found
 
     def _finish(
         self,
@@ -282,66 +326,119 @@ class _Reader:
         package: dict[str, Any] | None,
         tsconfig: dict[str, Any] | None,
         deploy: Deploy,
-        entries: Mapping[str, str | None],
+        configs: Mapping[str, str],
+        lock: str | None,
     ) -> Spec:
         name: Any = body.get("name")
         if name is not None and not isinstance(name, str):
             self.problem(("name",), f"must be a string, is {kind_of(name)}")
             name = None
-        self._check_code(files, entries, deploy)
-        types = syntax.exports(files, entries["workflows"])[0] if entries["workflows"] else ()
-        names = syntax.exports(files, entries["activities"])[0] if entries["activities"] else ()
-        queue = syntax.task_queue(files, entries["worker"]) if entries["worker"] else None
+        aliases = Aliases.of(compiler_options(tsconfig or {}, own=configs).options)
+        sources = Sources({**files, "package.json": ""}, aliases.targets)
+        named = self._named_entries(body, files)
+        entries = find_entries(sources, named, isolation=deploy.isolation, pin=self.pin(package or {}, lock))
+        self._take(entries)
+        self._check_code(sources, entries, deploy)
+        reached = sources.reachable(*entries.all)
+        queue = entries.queue
         if queue is not None and (message := name_problem(queue)):
-            self.code_problem(entries["worker"] or "", f"taskQueue {message}")
+            self.code_problem(entries.worker or "", f"taskQueue {message}")
         return Spec(
             workflow_id=workflow_id,
             name=name or workflow_id,
             files=dict(sorted(files.items())),
             package=package or {},
             tsconfig=tsconfig,
-            workflows=entries["workflows"],
-            activities=entries["activities"],
-            worker=entries["worker"],
-            workflow_types=types,
-            activity_names=names,
+            workflows=entries.workflows,
+            activities=entries.activities,
+            worker=entries.worker,
+            workflow_types=sources.exports(entries.workflows)[0] if entries.workflows else (),
+            activity_names=sources.exports(entries.activities)[0] if entries.activities else (),
             task_queue=queue,
             deploy=deploy,
+            configs=dict(sorted(configs.items())),
+            lock=lock,
+            root=_root(reached),
+            reached=tuple(sorted(path for path in reached if path in files)),
+            packages=sources.packages(reached),
+            isolation="process" if entries.own else "shared",
+            own=entries.own,
             warnings=tuple(self.warnings),
         )
 
-    def _check_code(
-        self, files: Mapping[str, str], entries: Mapping[str, str | None], deploy: Deploy
-    ) -> None:
-        for path in files:
-            if not path.startswith("src/"):
-                self.problem(("files", path), "is code outside of src/", "put source files under src/")
-        for role, entry in entries.items():
-            if entry is not None and not files[entry].strip():
-                self.problem(self.places[entry], f"is empty: the {role} code ({entry}) is missing")
-        workflows = entries["workflows"]
-        if workflows is None:
-            if entries["activities"] is None:
-                self.problem(
-                    (), "has no workflow code", "add src/workflow.ts, or name it in entrypoints.workflows"
-                )
-        elif files[workflows].strip():
-            self._check_workflow(files, workflows)
-        if deploy.isolation == "process" and entries["worker"] is None:
-            self.problem(
-                ("deploy", "isolation"), "is 'process', but there is no worker code", "add src/worker.ts"
-            )
+    def _take(self, entries: Entries) -> None:
+        """What was found on the way to the entry points."""
+        for where, message, hint in entries.problems:
+            if where in self.places:
+                self.code_problem(where, message, hint)
+            else:
+                self.problem(tuple(where.split(".")) if where else (), message, hint)
+        self.warnings += entries.warnings
+        if entries.own and not entries.own.startswith("deploy."):
+            self.warnings.append(f"it has a worker process of its own, since {entries.own}")
 
-    def _check_workflow(self, files: Mapping[str, str], entry: str) -> None:
-        modules = [syntax.read_module(path, files[path]) for path in syntax.reachable(files, entry)]
+    def _check_code(self, sources: Sources, entries: Entries, deploy: Deploy) -> None:
+        for role in ROLES:
+            entry = getattr(entries, role)
+            if entry is not None and not sources.files[entry].strip():
+                self.problem(self.places[entry], f"is empty: the {role} code ({entry}) is missing")
+        workflows = entries.workflows
+        if workflows is not None and sources.files[workflows].strip():
+            self._check_workflow(sources, workflows, alone=bool(entries.own))
+        elif workflows is None and entries.activities is None and not entries.own and not entries.problems:
+            self.problem(
+                (), "has no workflow code", "add src/workflow.ts, or name it in entrypoints.workflows"
+            )
+        if deploy.env and not entries.own:
+            self.problem(
+                ("deploy", "env"),
+                "needs isolation: a shared worker process has one environment for all",
+                'set deploy.isolation to "process", or remove env',
+            )
+        self._check_generated(sources, entries)
+
+    def _check_workflow(self, sources: Sources, entry: str, *, alone: bool) -> None:
+        modules = [sources.module(path) for path in sources.reachable(entry)]
         if any(module.broken for module in modules):
             return  # a syntax error: the compiler says where, in its own words
-        if not any(item.specifier == "@temporalio/workflow" for module in modules for item in module.imports):
+        if not any(
+            item.specifier == "@temporalio/workflow" for module in modules for item in module.references
+        ):
             self.code_problem(entry, "does not import @temporalio/workflow", "is this the workflow's code?")
-        if not syntax.exports(files, entry)[0]:
-            default = any(module.has_default for module in modules)
-            hint = "give the default export a name" if default else "export async function myWorkflow() { … }"
+        has_default = sources.module(entry).has_default
+        if not sources.exports(entry)[0] and not (alone and has_default):
+            hint = (
+                "give the default export a name"
+                if has_default
+                else "export async function myWorkflow() { … }"
+            )
             self.code_problem(entry, "exports no async function, so there is no workflow in it", hint)
+
+    def _check_generated(self, sources: Sources, entries: Entries) -> None:
+        """Paths that running code asks for by name; what it imports is the compiler's to report."""
+        for path, item in sources.missing(sources.reachable(*entries.all)):
+            if item.kind == "path" and not any(item.specifier in warning for warning in self.warnings):
+                self.code_problem(
+                    path,
+                    f"names {item.specifier!r}, which is not one of the files",
+                    "a file that a script generates must be in the spec: npm scripts never run here",
+                    item.line,
+                )
+
+
+def _root(reached: Iterable[str]) -> str:
+    """What dist/ mirrors: src/ when all that is compiled lies there, else the whole spec."""
+    compiled = [path for path in reached if is_code(path) or path.endswith(".json")]
+    return "src" if all(path.startswith("src/") for path in compiled) else "."
+
+
+def _some(lines: list[str], most: int = 5) -> list[str]:
+    """The first lines, and how many more there are."""
+    return (
+        lines
+        if len(lines) <= most
+        else [*lines[:most], f"… and {len(lines) - most} more files were left out"]
+    )
 
 
 # Each alternative takes what is unclosed as well, so that no character is looked at twice.
@@ -370,7 +467,20 @@ def strip_comments(text: str) -> str:
 
 
 def package_text(spec: Spec) -> str:
-    """The release's package.json: the spec's own, with what `npm start` needs where it has nothing."""
-    scripts = {"start": "node dist/worker.js"} if spec.worker else {}
-    base = {"name": spec.workflow_id.lower(), "version": "0.0.0", "private": True, "scripts": scripts}
-    return json.dumps({**base, **spec.package}, indent=2, ensure_ascii=False) + "\n"
+    """The release's package.json: the spec's own, with a name, and with a start that fits our dist/."""
+    base = {"name": spec.workflow_id.lower(), "version": "0.0.0", "private": True}
+    package = {**base, **spec.package}
+    if spec.worker:
+        scripts = package.get("scripts")
+        start = {"start": f"node {emitted(spec.worker, spec.root)}"}
+        package["scripts"] = {**(scripts if isinstance(scripts, dict) else {}), **start}
+    return json.dumps(package, indent=2, ensure_ascii=False) + "\n"
+
+
+_EMITTED = {".ts": ".js", ".tsx": ".js", ".mts": ".mjs", ".cts": ".cjs", ".jsx": ".js"}
+
+
+def emitted(source: str, root: str = "src") -> str:
+    """Where the compiler puts a source: src/a/b.ts → dist/a/b.js; with the root '.': dist/src/a/b.js."""
+    stem, suffix = posixpath.splitext(source if root == "." else posixpath.relpath(source, root))
+    return f"dist/{stem}{_EMITTED.get(suffix, suffix)}"

@@ -5,22 +5,21 @@ A comment or a string that looks like code doesn't count, which a text search ca
 
 from __future__ import annotations
 
-import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import tree_sitter_typescript
 from tree_sitter import Language, Node, Parser
 
-_TS = Parser(Language(tree_sitter_typescript.language_typescript()))
-_TSX = Parser(Language(tree_sitter_typescript.language_tsx()))
-
-_SUFFIXES = ("", ".ts", ".tsx", ".mts", ".cts", ".d.ts", "/index.ts", "/index.tsx", ".js", "/index.js")
-_JS_TO_TS = {".js": ".ts", ".mjs": ".mts", ".cjs": ".cts", ".jsx": ".tsx"}
+_LANGUAGES = {
+    ".ts": Language(tree_sitter_typescript.language_typescript()),
+    ".tsx": Language(tree_sitter_typescript.language_tsx()),
+}
+_PARSERS = {kind: Parser(language) for kind, language in _LANGUAGES.items()}
+#: Names of functions whose text is worth a look; a chain of calls can be as long as the file.
+_SHORT = 40
 _VALUE_DECLARATIONS = ("class_declaration", "abstract_class_declaration", "enum_declaration")
-_WRAPPERS = ("as_expression", "parenthesized_expression", "satisfies_expression", "non_null_expression")
 
 
 @dataclass(frozen=True)
@@ -34,32 +33,100 @@ class Import:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A place that names a module: its specifier and its line from 1. `kind`: 'import' (also
+    import() and export … from), 'require', or 'path' (require.resolve, new URL(…, import.meta.url))."""
+
+    specifier: str
+    line: int
+    kind: str
+
+
+@dataclass(frozen=True)
 class Module:
     """What the syntax of one file says.
 
     `functions`: names of exported async (or Promise-returning) functions; `values`: other exported
     values. `reexports`: (specifier, exported name, original name), `*` for all.
+    `references`: every module that the file names, in order.
     `broken`: the parser met an error, so the lists may be incomplete; the compiler says where.
     """
 
+    root: Node
     imports: tuple[Import, ...]
     functions: tuple[str, ...]
     values: tuple[str, ...]
     reexports: tuple[tuple[str, str, str], ...]
+    references: tuple[Reference, ...]
     constants: Mapping[str, Node]
     broken: bool
     has_default: bool
 
 
-@lru_cache(maxsize=64)
 def read_module(path: str, text: str) -> Module:
     """Parse one file. Never raises: what can't be parsed is `broken`."""
-    return _Reader().read(_parse(path, text))
+    kind = ".tsx" if path.endswith((".tsx", ".jsx")) else ".ts"
+    root = _PARSERS[kind].parse(text.encode("utf-8")).root_node
+    return _Reader().read(root, _references(root))
 
 
-def _parse(path: str, text: str) -> Node:
-    parser = _TSX if path.endswith((".tsx", ".jsx")) else _TS
-    return parser.parse(text.encode("utf-8")).root_node
+def _references(root: Node) -> tuple[Reference, ...]:
+    """Not by a query of tree-sitter's: that takes quadratic time on code that is wide and wrong."""
+    found = []
+    for node in all_nodes(root):
+        if node.type in _NAMING:
+            kind, named = _NAMING[node.type](node)
+            if named is not None and named.type == "string":
+                found.append(Reference(string(named), named.start_point.row + 1, kind))
+    return tuple(found)
+
+
+def _statement_source(node: Node) -> tuple[str, Node | None]:
+    return "import", node.child_by_field_name("source")
+
+
+def _call_source(node: Node) -> tuple[str, Node | None]:
+    """`import('x')`, `require('x')`, `require.resolve('x')`, `import.meta.resolve('x')`."""
+    called = callee(node)
+    kind = _CALLS.get(called)
+    return kind or "", _argument(node, 0) if kind else None
+
+
+def _url_source(node: Node) -> tuple[str, Node | None]:
+    """`new URL('x', import.meta.url)`."""
+    made, base = node.child_by_field_name("constructor"), _argument(node, 1)
+    is_ours = (
+        made is not None and short(made) == "URL" and base is not None and short(base) == "import.meta.url"
+    )
+    return "path", _argument(node, 0) if is_ours else None
+
+
+def callee(node: Node) -> str:
+    """What a call expression calls, where that is a short name; else ''."""
+    function = node.child_by_field_name("function")
+    return short(function) if function is not None else ""
+
+
+def short(node: Node) -> str:
+    """A node's text, or '' where it is longer than any name that counts."""
+    return text(node) if node.end_byte - node.start_byte <= _SHORT else ""
+
+
+def _argument(node: Node, index: int) -> Node | None:
+    given = node.child_by_field_name("arguments")
+    if given is None or given.named_child_count <= index:
+        return None
+    return given.named_child(index)
+
+
+_CALLS = {"import": "import", "require": "require", "require.resolve": "path", "import.meta.resolve": "path"}
+_NAMING: Mapping[str, Callable[[Node], tuple[str, Node | None]]] = {
+    "import_statement": _statement_source,
+    "import_require_clause": _statement_source,
+    "export_statement": _statement_source,
+    "call_expression": _call_source,
+    "new_expression": _url_source,
+}
 
 
 class _Reader:
@@ -75,7 +142,7 @@ class _Reader:
         self.local_exports: list[tuple[str, str]] = []
         self.has_default = False
 
-    def read(self, root: Node) -> Module:
+    def read(self, root: Node, references: tuple[Reference, ...]) -> Module:
         for node in root.named_children:
             self._statement(node)
         by_name = {local: (item, name) for item in self.imports for local, name in item.names.items()}
@@ -88,10 +155,12 @@ class _Reader:
             else:
                 self.values[exported] = None
         return Module(
+            root,
             tuple(self.imports),
             tuple(self.functions),
             tuple(self.values),
             tuple(self.reexports),
+            references,
             self.constants,
             root.has_error,
             self.has_default,
@@ -102,6 +171,8 @@ class _Reader:
             self._import(node)
         elif node.type == "export_statement":
             self._export(node)
+        elif node.type == "expression_statement":
+            self._common_js(node.named_children[0] if node.named_children else node)
         else:
             self._declare(node, exported=False)
 
@@ -113,13 +184,13 @@ class _Reader:
         for part in _descend(node, {"import_clause"}):
             for child in part.named_children:
                 if child.type == "identifier":
-                    names[_text(child)] = "default"
+                    names[text(child)] = "default"
                 elif child.type == "namespace_import":
-                    names[_text(child.named_children[0])] = "*"
+                    names[text(child.named_children[0])] = "*"
                 elif child.type == "named_imports":
                     names.update(_specifiers(child))
         type_only = any(child.type == "type" for child in node.children)
-        self.imports.append(Import(_string(source), node.start_point.row + 1, names, type_only))
+        self.imports.append(Import(string(source), node.start_point.row + 1, names, type_only))
 
     def _export(self, node: Node) -> None:
         if any(child.type == "type" for child in node.children):
@@ -130,12 +201,12 @@ class _Reader:
             return
         clause = next((child for child in node.named_children if child.type == "export_clause"), None)
         if source is not None:
-            specifier = _string(source)
+            specifier = string(source)
             self.imports.append(Import(specifier, node.start_point.row + 1))
             if clause is None:
                 namespace = next((c for c in node.named_children if c.type == "namespace_export"), None)
                 if namespace is not None:
-                    self.values[_text(namespace.named_children[0])] = None
+                    self.values[text(namespace.named_children[0])] = None
                 else:
                     self.reexports.append((specifier, "*", "*"))
             else:
@@ -147,27 +218,72 @@ class _Reader:
             if declaration is not None:
                 self._declare(declaration, exported=True)
 
+    def _common_js(self, node: Node) -> None:
+        """`exports.x = …`, `module.exports.x = …` and `module.exports = { … }`."""
+        left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
+        if node.type != "assignment_expression" or left is None or right is None:
+            return
+        target = text(left)
+        if target == "module.exports" and right.type == "object":
+            for item in right.named_children:
+                self._member(item)
+        elif target.startswith(("exports.", "module.exports.")):
+            self._assigned(target.rsplit(".", 1)[1], right)
+
+    def _member(self, item: Node) -> None:
+        """One property of `module.exports = { a, b: c, async d() {} }`."""
+        key, value = item.child_by_field_name("key"), item.child_by_field_name("value")
+        name = item.child_by_field_name("name")
+        if item.type == "shorthand_property_identifier":
+            self.local_exports.append((text(item), text(item)))
+        elif item.type == "pair" and key is not None and value is not None:
+            self._assigned(text(key).strip("'\""), value)
+        elif item.type == "method_definition" and name is not None:
+            (self.functions if _is_async(item) else self.values)[text(name)] = None
+
+    def _assigned(self, name: str, value: Node) -> None:
+        if name in ("default", "__esModule"):
+            self.has_default = self.has_default or name == "default"
+        elif value.type == "identifier":
+            self.local_exports.append((text(value), name))
+        else:
+            (self.functions if _is_async_function(value) else self.values)[name] = None
+
     def _declare(self, node: Node, *, exported: bool) -> None:
         if node.type == "function_declaration":
             name = node.child_by_field_name("name")
             if name is not None:
-                self._name(_text(name), _is_async(node), exported)
+                self._name(text(name), _is_async(node), exported)
         elif node.type in ("lexical_declaration", "variable_declaration"):
             for declarator in node.named_children:
                 self._variable(declarator, exported)
         elif node.type in _VALUE_DECLARATIONS and exported:
             name = node.child_by_field_name("name")
             if name is not None:
-                self.values[_text(name)] = None
+                self.values[text(name)] = None
 
     def _variable(self, node: Node, exported: bool) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
+        if name is not None and value is not None and (specifier := required(value)) is not None:
+            self._required(name, specifier, node.start_point.row + 1)
         if name is None or name.type != "identifier":
             return
         if value is not None:
-            self.constants[_text(name)] = value
-        is_function = value is not None and value.type in ("arrow_function", "function_expression")
-        self._name(_text(name), bool(is_function and value is not None and _is_async(value)), exported)
+            self.constants[text(name)] = value
+        self._name(text(name), value is not None and _is_async_function(value), exported)
+
+    def _required(self, name: Node, specifier: str, line: int) -> None:
+        """`const x = require('y')` and `const { a, b: c } = require('y')`."""
+        names: dict[str, str] = {}
+        if name.type == "identifier":
+            names[text(name)] = "*"
+        for item in name.named_children if name.type == "object_pattern" else ():
+            key, value = item.child_by_field_name("key"), item.child_by_field_name("value")
+            if item.type == "shorthand_property_identifier_pattern":
+                names[text(item)] = text(item)
+            elif key is not None and value is not None and value.type == "identifier":
+                names[text(value)] = text(key)
+        self.imports.append(Import(specifier, line, names))
 
     def _name(self, name: str, is_function: bool, exported: bool) -> None:
         if is_function:
@@ -180,19 +296,32 @@ def _is_async(node: Node) -> bool:
     if any(child.type == "async" for child in node.children):
         return True
     returns = node.child_by_field_name("return_type")
-    return returns is not None and _text(returns).lstrip(": ").startswith("Promise<")
+    return returns is not None and text(returns).lstrip(": ").startswith("Promise<")
 
 
-def _text(node: Node) -> str:
+def _is_async_function(value: Node) -> bool:
+    return value.type in ("arrow_function", "function_expression") and _is_async(value)
+
+
+def required(value: Node) -> str | None:
+    """The specifier of `require('…')`, None when the expression is something else."""
+    if value.type != "call_expression" or callee(value) != "require":
+        return None
+    given = _argument(value, 0)
+    return string(given) if given is not None and given.type == "string" else None
+
+
+def text(node: Node) -> str:
+    """A node's source text."""
     return (node.text or b"").decode("utf-8", "replace")
 
 
 _ESCAPE = re.compile(r"\\(.)")
 
 
-def _string(node: Node) -> str:
+def string(node: Node) -> str:
     """A string literal's value; the escapes that names and specifiers need."""
-    return _ESCAPE.sub(r"\1", _text(node)[1:-1])
+    return _ESCAPE.sub(r"\1", text(node)[1:-1])
 
 
 def _specifiers(clause: Node) -> dict[str, str]:
@@ -203,7 +332,7 @@ def _specifiers(clause: Node) -> dict[str, str]:
         if name is None or any(child.type == "type" for child in item.children):
             continue
         alias = item.child_by_field_name("alias")
-        names[_text(alias if alias is not None else name)] = _text(name)
+        names[text(alias if alias is not None else name)] = text(name)
     return names
 
 
@@ -211,122 +340,10 @@ def _descend(node: Node, wanted: set[str]) -> Iterator[Node]:
     return (child for child in node.named_children if child.type in wanted)
 
 
-def _all_nodes(root: Node) -> Iterator[Node]:
+def all_nodes(root: Node) -> Iterator[Node]:
     """Every named node, without recursion: hostile nesting can't exhaust the stack."""
     stack = [root]
     while stack:
         node = stack.pop()
         yield node
         stack.extend(reversed(node.named_children))
-
-
-def _find_task_queue(root: Node) -> Node | None:
-    """The value given to the first `taskQueue` property, or None."""
-    for node in _all_nodes(root):
-        if node.type == "pair":
-            key, value = node.child_by_field_name("key"), node.child_by_field_name("value")
-            if key is not None and value is not None and _text(key).strip("'\"") == "taskQueue":
-                return value
-        elif node.type == "shorthand_property_identifier" and _text(node) == "taskQueue":
-            return node
-    return None
-
-
-# Across files ----------------------------------------------------------------------------------
-
-
-def resolve(files: Mapping[str, str], importer: str, specifier: str) -> str | None:
-    """The spec's own file that a relative specifier means; None when it isn't one of them."""
-    if not specifier.startswith("."):
-        return None
-    base = posixpath.normpath(posixpath.join(posixpath.dirname(importer), specifier))
-    for suffix in _SUFFIXES:
-        if base + suffix in files:
-            return base + suffix
-    stem, extension = posixpath.splitext(base)
-    written = stem + _JS_TO_TS.get(extension, extension)
-    return written if written in files else None
-
-
-def reachable(files: Mapping[str, str], entry: str) -> tuple[str, ...]:
-    """The entry and every file of the spec that it imports, directly or not, by relative path."""
-    seen: dict[str, None] = {}
-    queue = [entry]
-    while queue:
-        path = queue.pop()
-        if path in seen or path not in files:
-            continue
-        seen[path] = None
-        for item in read_module(path, files[path]).imports:
-            target = resolve(files, path, item.specifier)
-            if target is not None:
-                queue.append(target)
-    return tuple(seen)
-
-
-def exports(files: Mapping[str, str], entry: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(functions, other values) that a file exports, followed through re-exports within the spec."""
-    functions: dict[str, None] = {}
-    values: dict[str, None] = {}
-    queue: list[tuple[str, str, str]] = [(entry, "*", "*")]  # file, name to export as, name there
-    seen: set[tuple[str, str, str]] = set()
-    while queue:
-        job = queue.pop()
-        path, new, old = job
-        if job in seen or path not in files:
-            continue
-        seen.add(job)
-        module = read_module(path, files[path])
-        for names, found in ((module.functions, functions), (module.values, values)):
-            found.update(dict.fromkeys(names if old == "*" else [new] if old in names else []))
-        for specifier, exported, original in module.reexports:
-            target = resolve(files, path, specifier)
-            if target is None:
-                continue
-            if old == "*":
-                queue.append((target, exported, original))
-            elif exported in (old, "*"):
-                queue.append((target, new, old if exported == "*" else original))
-    return tuple(sorted(functions)), tuple(sorted(values.keys() - functions.keys()))
-
-
-def task_queue(files: Mapping[str, str], worker: str) -> str | None:
-    """The task queue that a worker file names by a string; None when there is no literal to see.
-
-    `taskQueue: 'x'`, `taskQueue: process.env.Q || 'x'` (or `??`), and a constant that holds one,
-    here or in a file of the spec that it is imported from.
-    """
-    node = _find_task_queue(_parse(worker, files[worker]))
-    return _literal(files, worker, node, 8)
-
-
-def _literal(files: Mapping[str, str], path: str, node: Node | None, hops: int) -> str | None:
-    if node is None or hops == 0:
-        return None
-    if node.type == "string":
-        return _string(node)
-    if node.type == "template_string":
-        text = _text(node)
-        return None if "${" in text else text[1:-1]
-    if node.type == "binary_expression":
-        operator = node.child_by_field_name("operator")
-        fallback = operator is not None and _text(operator) in ("||", "??")
-        return _literal(files, path, node.child_by_field_name("right"), hops - 1) if fallback else None
-    if node.type in _WRAPPERS:
-        return _literal(files, path, node.named_children[0], hops - 1)
-    if node.type in ("identifier", "shorthand_property_identifier"):
-        return _named(files, path, _text(node), hops - 1)
-    return None
-
-
-def _named(files: Mapping[str, str], path: str, name: str, hops: int) -> str | None:
-    if hops == 0:
-        return None  # files that import a name from each other in a circle
-    module = read_module(path, files[path])
-    if name in module.constants:
-        return _literal(files, path, module.constants[name], hops)
-    for item in module.imports:
-        target = resolve(files, path, item.specifier)
-        if name in item.names and target is not None:
-            return _named(files, target, item.names[name], hops - 1)
-    return None

@@ -41,7 +41,7 @@ _ESBUILD: Final = (
     "--platform=browser",
     "--main-fields=browser,module,main",
     "--conditions=webpack,development,module",
-    "--resolve-extensions=.js,.ts",
+    "--resolve-extensions=.js,.ts,.mjs,.cjs,.json",
     "--target=es2022",
     # An import() of a module outside would reach for the host's loader; inside of the bundle it is a require.
     "--supported:dynamic-import=false",
@@ -131,8 +131,10 @@ class Bundler:
         self._parts: OrderedDict[tuple[str, int, int], _Loaded] = OrderedDict()
         self._kept = 0
 
-    async def part(self, directory: Path, entry: str) -> None:
+    async def part(self, directory: Path, entry: str, root: str = "src") -> None:
         """Bundle `entry` (`dist/workflow.js`) of the release in `directory` into its bundle/.
+
+        `root`: where the sources lie (`src` or `.`), for the places of problems.
 
         Raises DeployError: BUNDLE_FAILED with each import that workflow code can't have, as a
         problem with its place in src/; COMPILE_TIMEOUT; COMPILER_UNAVAILABLE.
@@ -141,13 +143,13 @@ class Bundler:
         out = directory / "bundle"
         files.remove(out)
         out.mkdir()
-        meta = await self._esbuild(directory, entry, base)
-        requires = _judge(_Graph(directory, entry, meta["inputs"]), base)
+        meta = await self._esbuild(directory, entry, base, root)
+        requires = _judge(_Graph(directory, entry, meta["inputs"], root), base)
         if requires - set(SPECIFIERS):
             await self.bases.get(requires)
         _finish(directory, out, requires)
 
-    async def _esbuild(self, directory: Path, entry: str, base: Base) -> Any:
+    async def _esbuild(self, directory: Path, entry: str, base: Base, root: str) -> Any:
         meta = directory / "bundle" / "meta.json"
         command: list[str | Path] = [
             self.binary,
@@ -160,7 +162,7 @@ class Bundler:
         finished = await esbuild.run(command, directory, self.limits)
         if finished.code != 0:
             said = finished.stderr.decode("utf-8", errors="replace")
-            raise esbuild.refused(directory, said, Reason.BUNDLE_FAILED)
+            raise esbuild.refused(directory, said, Reason.BUNDLE_FAILED, root)
         try:
             return json.loads(meta.read_bytes())
         finally:
@@ -228,8 +230,7 @@ def _finish(directory: Path, out: Path, requires: Iterable[str]) -> None:
         "sources": sources,
         # Packages keep their positions, not their texts: every worker holds this in memory.
         "sourcesContent": [
-            text if name.startswith(("src/", "dist/")) else None
-            for name, text in zip(sources, texts, strict=True)
+            None if _of_package(name) else text for name, text in zip(sources, texts, strict=True)
         ],
         "names": found["names"],
         # The line that opens the function comes before esbuild's first.
@@ -260,6 +261,10 @@ def _source(directory: Path, out: Path, name: str) -> str:
     return text[at + 1 :] if at >= 0 else path.name
 
 
+def _of_package(name: str) -> bool:
+    return name.startswith("node_modules/") or "/node_modules/" in name
+
+
 def _distinct(names: Iterable[str]) -> list[str]:
     """Two sources of one name would be one to the SDK, with the text of the first."""
     seen: dict[str, int] = {}
@@ -280,6 +285,7 @@ class _Graph:
     directory: Path
     entry: str
     inputs: Mapping[str, Any]
+    root: str
 
     def outside(self) -> Iterator[tuple[str, str]]:
         """(file, specifier) of each import that was left out of the bundle."""
@@ -300,7 +306,7 @@ class _Graph:
                     queue.append(path)
         way = []
         while name:
-            way.append(esbuild.source_of(self.directory, name))
+            way.append(esbuild.source_of(self.directory, name, self.root))
             name = before.get(name, "")
         return way[::-1]
 
@@ -339,7 +345,7 @@ def _disallowed(graph: _Graph, name: str, specifier: str) -> Problem:
     way = graph.way_to(name)
     where = way[-1]
     through = f" (imported by {' → '.join(way[:-1])})" if len(way) > 1 else ""
-    if len(way) > 1 and where.startswith("src/"):
+    if len(way) > 1 and not _of_package(where):
         hint = f"use `import type` for {where}, or call it as an activity"
     else:
         hint = "use an activity for it"

@@ -11,35 +11,49 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, Literal
 
 from timewright.core import diagnostics
 from timewright.core.errors import DeployError, Reason
-from timewright.edge import esbuild, files
+from timewright.edge import esbuild, files, tstree
 from timewright.edge.bundle import Bundler, Part
 from timewright.edge.sdkbase import SdkBases, package_version
 from timewright.edge.tschild import Limits
-from timewright.edge.tsservice import TypeScriptService
+from timewright.edge.tsjudge import Judges
+from timewright.edge.tstree import emitted
+
+__all__ = ["CompileJob", "CompileResult", "Compiler", "Mode", "emitted"]
 
 Mode = Literal["check", "transpile", "off"]
 
 #: Raised by hand whenever the same sources and tools would give other output.
-PIPELINE: Final = 1
-_EMITTED: Final = {".ts": ".js", ".tsx": ".js", ".mts": ".mjs", ".cts": ".cjs"}
+PIPELINE: Final = 2
 
 
 @dataclass(frozen=True)
 class CompileJob:
-    """One release to compile. `directory` holds src/, package.json, tsconfig.json (ours, from
-    `core.tsconfig.render`) and the link node_modules. Entry points are paths in it, None when absent."""
+    """One release to compile. `directory` holds the spec's files, package.json, tsconfig.json (ours,
+    from `core.tsconfig.render`) and the link node_modules. Entry points are paths in it, None when
+    absent.
+
+    `root`: `src` or `.`; what lies below it goes to dist/, compiled or, when it isn't TypeScript, as
+    it is. `bundle`: `serve` makes the workflows' part of a pool's bundle, or fails; with `check` a
+    part that can't be made is a warning (the spec's own worker bundles it); `off` makes none.
+    `unreached`: code that no entry point reaches; errors in it are warnings. `typescript`: directory
+    of the `typescript` package that judges, None for ours.
+    """
 
     directory: Path
     workflows: str | None = None
     activities: str | None = None
     worker: str | None = None
+    root: str = "src"
+    bundle: Literal["serve", "check", "off"] = "serve"
+    unreached: tuple[str, ...] = ()
+    typescript: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +63,6 @@ class CompileResult:
     timings_ms: dict[str, float]
     lane: str
     warnings: tuple[str, ...] = ()
-
-
-def emitted(source: str) -> str:
-    """Where the compiler puts a source: src/a/b.ts → dist/a/b.js."""
-    path = PurePosixPath(source)
-    return (
-        PurePosixPath("dist", *path.parts[1:]).with_suffix(_EMITTED.get(path.suffix, path.suffix)).as_posix()
-    )
 
 
 class Compiler:
@@ -82,7 +88,7 @@ class Compiler:
         self.cache = cache
         self.limits = Limits(timeout=timeout_s, memory=memory)
         self.typescript_version = self.sdk_version = self.esbuild_version = "off"
-        self._service: TypeScriptService | None = None
+        self._judges: Judges | None = None
         self._bundler: Bundler | None = None
         if mode != "off":
             self._find_tools(node)
@@ -94,30 +100,40 @@ class Compiler:
         self.sdk_version = bases.sdk_version
         self._bundler = Bundler(self.toolchain, bases, self.limits)
         if self.mode == "check":
-            self._service = TypeScriptService(self.toolchain, self.cache, self.limits)
+            self._judges = Judges(self.toolchain, self.cache, node, self.limits)
 
     @property
     def identity(self) -> str:
         """Everything about the tools that decides the output; part of every release's digest."""
+        return self.identity_for(None)
+
+    def identity_for(self, typescript_version: str | None) -> str:
+        """The same for a release that this version of TypeScript judges; None is ours."""
+        checks = self.mode == "check" and typescript_version is not None
         parts = {
             "pipeline": PIPELINE,
             "mode": self.mode,
-            "typescript": self.typescript_version,
+            "typescript": typescript_version if checks else self.typescript_version,
             "esbuild": self.esbuild_version,
             "sdk": self.sdk_version,
         }
         return " ".join(f"{name}={value}" for name, value in parts.items())
 
     @property
+    def shipped(self) -> Mapping[str, Path]:
+        """The TypeScript versions that come with us, and their directories (for `CompileJob.typescript`)."""
+        return self._judges.shipped() if self._judges is not None else {}
+
+    @property
     def fallback(self) -> str:
         """Why the slow, cold compiler is in use; '' when all is well."""
-        return self._service.fallback if self._service is not None else ""
+        return self._judges.service.fallback if self._judges is not None else ""
 
     async def start(self) -> None:
         """Warm up. Raises DeployError(COMPILER_UNAVAILABLE)."""
         self.cache.mkdir(parents=True, exist_ok=True)
         files.sweep(self.cache)
-        service = [self._service.start()] if self._service is not None else []
+        service = [self._judges.start()] if self._judges is not None else []
         await asyncio.gather(self._make_base(), *service)
 
     async def _make_base(self) -> None:
@@ -129,8 +145,8 @@ class Compiler:
 
     async def close(self) -> None:
         """End every child."""
-        if self._service is not None:
-            await self._service.close()
+        if self._judges is not None:
+            await self._judges.close()
 
     async def compile(self, job: CompileJob) -> CompileResult:
         """Check, emit and bundle one release.
@@ -151,12 +167,38 @@ class Compiler:
             start = time.perf_counter()
             await self._transpile(job)
             timings["emit"] = _since(start)
-        warnings = (self.fallback,) if self.fallback else ()
-        if job.workflows is not None and self._bundler is not None:
-            start = time.perf_counter()
-            await self._bundler.part(job.directory.resolve(), emitted(job.workflows))
-            timings["bundle"] = _since(start)
-        return CompileResult(timings, lane, warnings)
+        await asyncio.to_thread(tstree.finish, job.directory.resolve(), job.root)
+        warnings = [self.fallback] if self.fallback and lane == "cold" else []
+        # Beside the bundle, which takes no less: so that it delays nothing.
+        looking = asyncio.create_task(self._unreached(job))
+        try:
+            warnings += await self._bundle(job, timings)
+            warnings += await looking
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        return CompileResult(timings, lane, tuple(warnings))
+
+    async def _unreached(self, job: CompileJob) -> Sequence[str]:
+        if self._judges is None or not job.unreached:
+            return ()
+        return await self._judges.unreached(job.directory, job.unreached, job.root, job.typescript)
+
+    async def _bundle(self, job: CompileJob, timings: dict[str, float]) -> list[str]:
+        """The workflows' part, as the job wants it; a warning when it can't be made and needn't be."""
+        if job.workflows is None or self._bundler is None or job.bundle == "off":
+            return []
+        start = time.perf_counter()
+        directory = job.directory.resolve()
+        try:
+            await self._bundler.part(directory, emitted(job.workflows, job.root), job.root)
+        except DeployError as error:
+            files.remove(directory / "bundle")
+            if job.bundle == "serve":
+                raise
+            return [f"the workflows can't be bundled as a shared pool would: {error.message}"]
+        timings["bundle"] = _since(start)
+        return []
 
     async def join(self, parts: Iterable[Part], out_dir: Path) -> None:
         """Join parts into `out_dir`/workflows.js; see Bundler.join for what it raises."""
@@ -170,8 +212,8 @@ class Compiler:
     # --- stages ---
 
     async def _check(self, job: CompileJob, timings: dict[str, float]) -> str:
-        assert self._service is not None  # noqa: S101 - mode check has one
-        checked = await self._service.compile(job.directory)
+        assert self._judges is not None  # noqa: S101 - mode check has them
+        checked = await self._judges.compile(job.directory, job.root, job.typescript)
         if checked.problems:
             raise DeployError(
                 diagnostics.reason(checked.problems),
@@ -182,54 +224,35 @@ class Compiler:
         return checked.lane
 
     async def _transpile(self, job: CompileJob) -> None:
-        """src/ to dist/ without types: every file, since there is no program to say which are used."""
+        """To dist/ without types: every file, since there is no program to say which are used."""
         directory = job.directory.resolve()
-        sources = [path for path in sorted((directory / "src").rglob("*")) if path.is_file()]
-        names = [path.relative_to(directory).as_posix() for path in sources]
-        code = [name for name in names if Path(name).suffix in _EMITTED and not _is_declaration(name)]
         files.remove(directory / "dist")
         (directory / "dist").mkdir()
-        for name in names:
-            if name.endswith(".json"):
-                _copy(directory / name, directory / emitted(name))
-        if not code:
-            return
+        names = tstree.sources(directory, job.root)
+        scripts = [name for name in names if tstree.is_code(name) or name.endswith((".js", ".mjs", ".cjs"))]
+        usual = tstree.module_format(directory)
+        for suffix, kind in ((".js", usual), (".mjs", "esm"), (".cjs", "cjs")):
+            code = [name for name in scripts if emitted(name, job.root).endswith(suffix)]
+            if code:
+                await self._transpile_as(job, code, suffix, kind)
+
+    async def _transpile_as(self, job: CompileJob, code: list[str], suffix: str, kind: str) -> None:
         command: list[str | Path] = [
             esbuild.binary(self.toolchain.resolve()),
-            *code,
+            *(f"./{name}" for name in code),
             "--outdir=dist",
-            "--outbase=src",
-            f"--format={_module_format(directory)}",
+            f"--outbase={job.root}",
+            f"--out-extension:.js={suffix}",
+            f"--format={kind}",
             "--platform=node",
             "--sourcemap",
             "--log-level=error",
             "--color=false",
         ]
-        finished = await esbuild.run(command, directory, self.limits)
+        finished = await esbuild.run(command, job.directory.resolve(), self.limits)
         if finished.code != 0:
             said = finished.stderr.decode("utf-8", errors="replace")
-            raise esbuild.refused(directory, said, Reason.TYPE_CHECK_FAILED)
-
-
-def _module_format(directory: Path) -> str:
-    """What Node will take dist/*.js for, as TypeScript would decide it."""
-    try:
-        options = json.loads((directory / "tsconfig.json").read_bytes())["compilerOptions"]
-        manifest = json.loads((directory / "package.json").read_bytes())
-    except (OSError, ValueError, KeyError):
-        return "cjs"
-    if options.get("module") == "commonjs" or manifest.get("type") != "module":
-        return "cjs"
-    return "esm"
-
-
-def _is_declaration(name: str) -> bool:
-    return name.endswith((".d.ts", ".d.mts", ".d.cts"))
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
+            raise esbuild.refused(job.directory.resolve(), said, Reason.TYPE_CHECK_FAILED, job.root)
 
 
 def _mock(job: CompileJob) -> CompileResult:
@@ -237,7 +260,7 @@ def _mock(job: CompileJob) -> CompileResult:
     named = {"workflow": job.workflows, "activities": job.activities, "worker": job.worker}
     for role, source in named.items():
         if source is not None:
-            target = job.directory / emitted(source)
+            target = job.directory / emitted(source, job.root)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(f"// {role}: compiler.mode is off, {source} was not compiled\n")
     if job.workflows is not None:

@@ -15,6 +15,7 @@ from timewright.edge.tschild import Limits, machine
 _SAID: Final = re.compile(
     r"^\S+ \[ERROR\] (?P<text>.+?)\n(?:\n    (?P<file>[^\n]+?):(?P<line>\d+):(?P<column>\d+):)?", re.MULTILINE
 )
+_SOURCES: Final = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".cjs": (".cts",)}
 _UNRESOLVED: Final = re.compile(r'Could not resolve "([^"]+)"')
 
 
@@ -40,9 +41,10 @@ async def run(command: Sequence[str | Path], cwd: Path, limits: Limits) -> proce
     return finished
 
 
-def refused(directory: Path, said: str, reason: Reason) -> DeployError:
-    """What esbuild printed, as an error with problems at their places in src/, where they can be told."""
-    problems = [_problem(directory, match) for match in _SAID.finditer(said)]
+def refused(directory: Path, said: str, reason: Reason, root: str = "src") -> DeployError:
+    """What esbuild printed, as an error with problems at their places in the sources (below `root`),
+    where they can be told."""
+    problems = [_problem(directory, match, root) for match in _SAID.finditer(said)]
     if not problems:
         text = said.strip().replace(f"{directory}/", "")[-400:]
         return DeployError(reason, f"esbuild failed: {text}")
@@ -55,11 +57,11 @@ def failed(reason: Reason, problems: Sequence[Problem]) -> DeployError:
     return DeployError(reason, f"{problems[0]}{more}", problems=problems)
 
 
-def _problem(directory: Path, match: re.Match[str]) -> Problem:
+def _problem(directory: Path, match: re.Match[str], root: str) -> Problem:
     text = match["text"].replace(f"{directory}/", "")
     unresolved = _UNRESOLVED.match(text)
     name = match["file"] or ""
-    where = source_of(directory, name)
+    where = source_of(directory, name, root)
     line: int | None = int(match["line"]) if match["line"] else None
     column: int | None = int(match["column"]) + 1 if match["column"] else None
     if where != name:
@@ -76,12 +78,12 @@ def _hint(unresolved: re.Match[str] | None) -> str:
     return f'add "{unresolved[1]}" to the dependencies in package.json'
 
 
-def source_of(directory: Path, name: str) -> str:
+def source_of(directory: Path, name: str, root: str = "src") -> str:
     """dist/a.js → src/a.ts where that is what it was made of; any other name as it is."""
     path = PurePosixPath(name)
     if path.parts[:1] == ("dist",):
-        for suffix in (".ts", ".tsx", ".mts", ".cts", path.suffix):
-            source = PurePosixPath("src", *path.parts[1:]).with_suffix(suffix)
+        for suffix in (*_SOURCES.get(path.suffix, ()), path.suffix):
+            source = PurePosixPath(root, *path.parts[1:]).with_suffix(suffix)
             if (directory / source).is_file():
                 return source.as_posix()
     return name

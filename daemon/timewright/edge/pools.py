@@ -20,8 +20,8 @@ from urllib.parse import quote, unquote
 import tomli_w
 
 from timewright.core.digest import build_id, pool_version
+from timewright.core.spec import emitted
 from timewright.edge import files
-from timewright.edge.compiler import emitted
 from timewright.edge.releases import Receipt
 
 Key = tuple[str, str]  # (namespace, task queue)
@@ -81,7 +81,7 @@ class Pools:
     def describe(self, key: Key, members: Iterable[Receipt], *, sdk: str, releases: Path) -> dict[str, Any]:
         """The content of pool.toml for these members (contract with the worker host)."""
         ordered = sorted(members, key=lambda receipt: receipt.workflow_id)
-        bundles = {receipt.workflow_id: receipt.bundle for receipt in ordered if receipt.bundle}
+        bundles = {receipt.workflow_id: code for receipt in ordered if (code := _workflow_code(receipt))}
         isolation = ordered[0].isolation
         base = os.path.relpath(releases, self.home(key) / "version")
         content: dict[str, Any] = {
@@ -129,6 +129,14 @@ class Pools:
                 files.remove(self.home(key) / name)
 
 
+def _workflow_code(receipt: Receipt) -> str | None:
+    """The digest of a member's workflow code. A worker of its own may bundle for itself, by its own
+    rules: then the release stands for the code."""
+    if receipt.bundle is None and receipt.isolation == "process" and receipt.workflows:
+        return receipt.digest
+    return receipt.bundle
+
+
 def _member(receipt: Receipt, base: str) -> dict[str, Any]:
     member: dict[str, Any] = {
         "workflow_id": receipt.workflow_id,
@@ -138,9 +146,9 @@ def _member(receipt: Receipt, base: str) -> dict[str, Any]:
         "activity_names": list(receipt.activity_names),
     }
     if receipt.activities:
-        member["activities"] = emitted(receipt.activities)
+        member["activities"] = emitted(receipt.activities, receipt.root)
     if receipt.isolation == "process" and receipt.worker:
-        member["worker"] = emitted(receipt.worker)
+        member["worker"] = emitted(receipt.worker, receipt.root)
         member["env"] = dict(receipt.env)
     return member
 

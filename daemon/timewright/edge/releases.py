@@ -49,9 +49,13 @@ class Receipt:
     workflows: str | None = None  # src/workflow.ts
     activities: str | None = None
     worker: str | None = None
+    root: str = "src"  # what dist/ mirrors
+    dependencies: str = ""  # the key of its packages
+    typescript: str = ""  # the version that judged it
     bundle: str | None = None  # SHA-256 of bundle/workflow.js
     prune: bool | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -75,7 +79,7 @@ class Receipt:
         for key, value in values.items():
             if not _KINDS.get(key, _is_text)(value):
                 raise ValueError(f"{key} has the wrong type")
-        for key in ("workflow_types", "activity_names"):
+        for key in ("workflow_types", "activity_names", "warnings"):
             values[key] = tuple(values.get(key, ()))
         try:
             return cls(**values)
@@ -101,6 +105,7 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "prune": lambda value: isinstance(value, bool),
     "workflow_types": _are_texts,
     "activity_names": _are_texts,
+    "warnings": _are_texts,
     "env": _is_text_by_name,
     "files": _is_text_by_name,
 }
@@ -228,6 +233,11 @@ class Releases:
         for name in doomed:
             files.remove(home / name)
         return doomed
+
+    def packages(self) -> set[str]:
+        """The sets of packages that any release, or one being built, links to."""
+        links = (files.read_link(path) for path in self.root.glob("*/*/node_modules"))
+        return {Path(link).parent.name for link in links if link is not None}
 
     def discard(self, build: Path) -> None:
         """Throw away what was being built."""

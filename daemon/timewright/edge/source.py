@@ -20,11 +20,11 @@ from typing import NamedTuple, TypeVar
 
 from timewright.core.document import Limits
 from timewright.core.errors import Problem
+from timewright.core.policy import is_policy_name
 
 SPEC_SUFFIXES = (".json", ".yaml", ".yml")
 #: A source may well be a project of its own, with tools that check its specs.
 _PROJECT_FILES = frozenset({"package.json", "package-lock.json", "tsconfig.json"})
-_POLICY_SUFFIXES = (".policy.yaml", ".policy.yml")
 _IGNORED_DIRECTORIES = frozenset({"node_modules"})
 
 #: A file that changed this shortly before it was read may change again without a new ctime ("racy
@@ -126,7 +126,12 @@ def is_spec_name(name: str) -> bool:
     """
     if not name.endswith(SPEC_SUFFIXES) or is_ignored_name(name):
         return False
-    return not name.endswith(_POLICY_SUFFIXES) and name not in _PROJECT_FILES
+    return not is_policy_name(name) and name not in _PROJECT_FILES
+
+
+def is_followed_name(name: str) -> bool:
+    """Is a file of this name part of the source: a spec, or a policy with defaults for specs?"""
+    return is_spec_name(name) or (is_policy_name(name) and not is_ignored_name(name))
 
 
 def is_clean_name(name: str) -> bool:
@@ -265,7 +270,7 @@ class _Reader:
             old = known(path)
             if old is not None and old.stamp == _fields(entry) and self._holds(old):
                 files[path] = old
-            elif is_spec_name(name):
+            elif is_followed_name(name):
                 self._spec(path)
         return below
 

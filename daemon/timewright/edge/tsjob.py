@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +15,7 @@ from typing import Any, Final
 from timewright.core import diagnostics
 from timewright.core.diagnostics import Places
 from timewright.core.errors import DeployError, Problem, Reason
-from timewright.edge import files, process
+from timewright.edge import files, process, tstree
 from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits
 
 _DECLARATION: Final = re.compile(r"\.d(\.[^./]+)?\.[cm]?ts$")
@@ -31,26 +33,74 @@ class Checked:
 
 @dataclass
 class Job:
-    """One release on its way through a compiler."""
+    """One release on its way through a compiler. `root`: where its code lies, `src` or `.`. `library`:
+    where the compiler has its own types, when that is not in the toolchain."""
 
     directory: Path
     toolchain: Path
     limits: Limits
+    root: str = "src"
+    library: Path | None = None
 
     def __post_init__(self) -> None:
         modules = (self.directory / "node_modules").resolve()
         shared = (self.toolchain / "node_modules").resolve()
-        self.modules = (str(modules), str(shared))
+        own = (str(self.library.resolve()),) if self.library is not None else ()
+        self.modules = (str(modules), str(shared), *own)
         self.places = Places(
             str(self.directory),
             tuple((path, "node_modules") for path in dict.fromkeys(self.modules)),
         )
 
+    @property
+    def config(self) -> Path:
+        return self.directory / "tsconfig.json"
+
+    # --- besides what the entry points reach ---
+
+    @contextlib.contextmanager
+    def more(self, names: Iterable[str]) -> Iterator[Path]:
+        """A second tsconfig.json beside ours, with these files as well, for a check that emits nothing."""
+        document = json.loads(self.config.read_bytes())
+        document["compilerOptions"]["noEmit"] = True
+        document["files"] = sorted({*document["files"], *names})
+        path = self.directory / files.unique("tsconfig-")
+        path.write_text(json.dumps(document), "utf-8")
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def warm_more(self, child: Child, names: Sequence[str]) -> tuple[Problem, ...]:
+        """What is wrong with the release and these files of it together."""
+        with self.more(names) as config:
+            snapshot, project = await child.open(config)
+            if project is None:
+                return ()
+            about = {"snapshot": snapshot, "project": project["id"]}
+
+            async def ask(method: str) -> Any:
+                return await child.ask(method, about)
+
+            problems = self.outside(await ask("getSourceFileNames")) or await self._diagnose(ask)
+        await child.release()
+        return problems
+
+    async def cold_more(self, command: Sequence[str | Path], names: Sequence[str]) -> tuple[Problem, ...]:
+        """The same by a cold compiler."""
+        with self.more(names) as config:
+            listed = await self._run(command, config, "--listFilesOnly")
+            problems = self.outside([line for line in listed.splitlines() if line.startswith("/")])
+            if problems:
+                return problems
+            printed = await self._run(command, config, "--noEmit")
+        return diagnostics.tidy(diagnostics.from_printed(printed, self.places))
+
     # --- warm ---
 
     async def warm(self, child: Child, lane: str) -> Checked:
         start = time.perf_counter()
-        snapshot, project = await child.open(self.directory / "tsconfig.json")
+        snapshot, project = await child.open(self.config)
         if project is None:
             raise DeployError(Reason.INTERNAL_ERROR, "the release has no tsconfig.json")
         about = {"snapshot": snapshot, "project": project["id"]}
@@ -85,7 +135,10 @@ class Job:
             return problems
         if answer.get("emitSkipped"):
             raise ChildGoneError("emit was skipped without a reason")
-        emitted = {item["fileName"]: item["text"] for item in answer["outputFiles"]}
+        return self._keep({item["fileName"]: item["text"] for item in answer["outputFiles"]})
+
+    def _keep(self, emitted: Mapping[str, str]) -> tuple[Problem, ...]:
+        """Write what the compiler would, if it is all in dist/."""
         home = str(self.directory / "dist") + "/"
         strays = [name for name in emitted if not _below(name, home)]
         if strays:
@@ -103,6 +156,18 @@ class Job:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
 
+    # --- by a Node host ---
+
+    def hosted(self, answer: Mapping[str, Any], lane: str, took: float = 0.0) -> Checked:
+        """The verdict of a host that has checked and emitted in one go; writes dist/ when it is good."""
+        problems = self.outside([str(name) for name in answer["files"]])
+        if not problems:
+            problems = diagnostics.tidy(diagnostics.from_host(answer["diagnostics"], self.places))
+        start = time.perf_counter()
+        if not problems and answer["outputs"]:
+            problems = self._keep({item["fileName"]: item["text"] for item in answer["outputs"]})
+        return Checked(problems, lane, took, _ms(start, time.perf_counter()))
+
     def _tidy(self, answers: Iterable[Mapping[str, Any]]) -> tuple[Problem, ...]:
         return diagnostics.tidy(diagnostics.from_service(answers, self.places))
 
@@ -111,15 +176,17 @@ class Job:
     def outside(self, names: Sequence[str]) -> tuple[Problem, ...]:
         """Files of the program that a release may not use; each is a problem where it is imported.
 
-        Code must lie in src/ (a JSON file elsewhere would be copied over itself, finding 2); types
-        may also lie in the rest of the release and in its dependencies.
+        Code must lie below the root (a JSON file elsewhere would be copied over itself, finding 2);
+        types may also lie in the rest of the release and in its dependencies. What we make ourselves
+        is no input, whatever the root.
         """
-        home, source = f"{self.directory}/", f"{self.directory}/src/"
+        home, source = f"{self.directory}/", os.path.normpath(self.directory / self.root) + "/"
+        made = tuple(f"{self.directory}/{name}/" for name in ("dist", "bundle", "node_modules"))
         modules = tuple(f"{path}/" for path in self.modules)
         strays = []
         for name in names:
             in_modules = name.startswith(modules)
-            if name.startswith(source) or (in_modules and _is_library(name)):
+            if (name.startswith(source) and not name.startswith(made)) or (in_modules and _is_library(name)):
                 continue
             if name.startswith(home) and _DECLARATION.search(name):
                 continue
@@ -129,7 +196,7 @@ class Job:
         return diagnostics.tidy(self._stray(name) for name in strays)
 
     def _reached_by_path(self, name: str) -> bool:
-        """Whether src/ names a file in node_modules by its path: it would be emitted beside itself."""
+        """Whether the code names a file in node_modules by its path: it would be emitted beside itself."""
         needle = re.compile(r"""['"`][^'"`\n]*node_modules""")
         return any(needle.search(text) for _, text in self._sources())
 
@@ -137,7 +204,8 @@ class Job:
         stem = re.sub(r"(\.d)?\.[cm]?[jt]sx?$", "", Path(name).name)
         mention = re.compile(rf"""['"`][^'"`\n]*/{re.escape(stem)}(\.\w+)*['"`]""")
         message = f"{Path(name).name} is not a file of this release"
-        hint = "a workflow can only use files below its own src/, and packages by their names"
+        own = "its own files" if self.root == "." else f"files below its own {self.root}/"
+        hint = f"a workflow can only use {own}, and packages by their names"
         for where, text in self._sources():
             match = mention.search(text)
             if match is not None:
@@ -147,32 +215,30 @@ class Job:
         return Problem("", message, hint)
 
     def _sources(self) -> list[tuple[str, str]]:
-        found = sorted((self.directory / "src").rglob("*"))
         return [
-            (path.relative_to(self.directory).as_posix(), path.read_text("utf-8", errors="replace"))
-            for path in found
-            if path.is_file()
+            (name, tstree.read(self.directory, name)) for name in tstree.sources(self.directory, self.root)
         ]
 
     # --- cold ---
 
-    async def cold(self, binary: Path) -> Checked:
-        """The same by `tsc -p`: first which files it would read, then check and emit in one run."""
+    async def cold(self, command: Sequence[str | Path]) -> Checked:
+        """The same by `tsc -p`, `command` without its arguments: first which files it would read, then
+        check and emit in one run."""
         start = time.perf_counter()
-        listed = await self._run(binary, "--listFilesOnly")
+        listed = await self._run(command, self.config, "--listFilesOnly")
         problems = self.outside([line for line in listed.splitlines() if line.startswith("/")])
         if not problems:
             # With an old dist/ in the way nothing could be told from what lies there afterwards.
             files.remove(self.directory / "dist")
-            printed = await self._run(binary, "--noEmitOnError")
+            printed = await self._run(command, self.config, "--noEmitOnError")
             problems = diagnostics.tidy(diagnostics.from_printed(printed, self.places))
         if not problems and not (self.directory / "dist").is_dir():
             raise DeployError(Reason.COMPILER_UNAVAILABLE, "the TypeScript compiler wrote nothing")
         return Checked(problems, "cold", _ms(start, time.perf_counter()))
 
-    async def _run(self, binary: Path, option: str) -> str:
+    async def _run(self, command: Sequence[str | Path], config: Path, option: str) -> str:
         finished = await process.run(
-            [binary, "-p", self.directory, "--pretty", "false", option],
+            [*command, "-p", config, "--pretty", "false", option],
             cwd=self.directory,
             env={"GOMEMLIMIT": str(self.limits.memory)},
             timeout=self.limits.timeout,

@@ -17,12 +17,12 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from timewright.core.errors import DeployError, Reason
+from timewright.core.errors import DeployError, Problem, Reason
 from timewright.edge import files
 from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits, tsc_binary
 from timewright.edge.tsjob import Checked, Job
@@ -105,13 +105,13 @@ class TypeScriptService:
 
     # --- one release ---
 
-    async def compile(self, directory: Path) -> Checked:
-        """Check the release in `directory` (tsconfig.json, src/, node_modules) and emit `dist/`.
+    async def compile(self, directory: Path, root: str = "src") -> Checked:
+        """Check the release in `directory` (tsconfig.json, node_modules, code below `root`), emit `dist/`.
 
         With problems nothing is written. Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE,
         or TYPE_CHECK_FAILED for a release that needs more memory than it may have.
         """
-        job = Job(directory.resolve(), self.toolchain, self.limits)
+        job = Job(directory.resolve(), self.toolchain, self.limits, root)
         if not self.fallback:
             await self.start()  # once: a toolchain that was missing may have been installed since
         if self.fallback:
@@ -123,6 +123,16 @@ class TypeScriptService:
                 except ChildGoneError as error:
                     await self._after_crash(lane, error, last=attempt == 2)
         raise AssertionError("unreachable")
+
+    async def unreached(self, job: Job, names: Sequence[str]) -> tuple[Problem, ...]:
+        """What is wrong when these files are checked as well. Nothing is emitted.
+
+        Raises ChildGoneError, with no second try: nothing depends on it. May be given up at any time.
+        """
+        if self.fallback:
+            return await job.cold_more([self.binary], names)
+        async with self._lane() as lane:
+            return await job.warm_more(await self._ready(lane), names)
 
     async def _attempt(self, lane: _Lane, job: Job) -> Checked:
         # The start of a child has its own limit: a machine that is slow to start it is not the spec's fault.
@@ -305,7 +315,7 @@ class TypeScriptService:
         async with self._cold:
             try:
                 async with asyncio.timeout(self.limits.timeout):
-                    return await job.cold(self.binary)
+                    return await job.cold([self.binary])
             except TimeoutError:
                 raise DeployError(
                     Reason.COMPILE_TIMEOUT,

@@ -32,7 +32,7 @@ from watchdog.events import (
 )
 from watchdog.utils import BaseThread, UnsupportedLibcError
 
-from timewright.edge.source import escape, is_ignored_name, is_spec_name
+from timewright.edge.source import escape, is_followed_name, is_ignored_name
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
@@ -409,7 +409,7 @@ class _TreeHandler(FileSystemEventHandler):
         *above, name = path.removeprefix(self._prefix).split("/")
         if any(is_ignored_name(part) for part in above):
             return False
-        if is_spec_name(name) or name == _CONFIGMAP_LINK:
+        if is_followed_name(name) or name == _CONFIGMAP_LINK:
             return True
         return event.is_directory and not is_ignored_name(name)
 

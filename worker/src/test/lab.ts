@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, wr
 import { request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { stringify } from './toml';
@@ -21,6 +21,13 @@ export interface Member {
   activities?: string;
   worker?: string;
   types?: string[];
+  /** Further files of the release: {path: text}. */
+  files?: Record<string, string>;
+  /** Where the entry points are, when not at dist/activities.js and dist/worker.js. */
+  activitiesFile?: string;
+  workerFile?: string;
+  /** Another node_modules than the toolchain's. */
+  modules?: string;
   env?: Record<string, string>;
 }
 
@@ -38,6 +45,10 @@ export interface Reply {
   status: number;
   // Answers are looked into freely by tests.
   body: any; // eslint-disable-line @typescript-eslint/no-explicit-any
+}
+
+function entry(kind: string, file: string | undefined, text: string | undefined): Record<string, string> {
+  return file === undefined && text === undefined ? {} : { [kind]: file ?? `dist/${kind}.js` };
 }
 
 export class Lab {
@@ -67,7 +78,12 @@ export class Lab {
     write('workflow.js', member.workflow);
     write('activities.js', member.activities);
     write('worker.js', member.worker);
-    if (!existsSync(join(path, 'node_modules'))) symlinkSync(join(TOOLCHAIN, 'node_modules'), join(path, 'node_modules'));
+    for (const [name, text] of Object.entries(member.files ?? {})) {
+      mkdirSync(dirname(join(path, name)), { recursive: true });
+      writeFileSync(join(path, name), text);
+    }
+    const modules = member.modules ?? join(TOOLCHAIN, 'node_modules');
+    if (!existsSync(join(path, 'node_modules'))) symlinkSync(modules, join(path, 'node_modules'));
     return path;
   }
 
@@ -86,8 +102,9 @@ export class Lab {
       path: relative(directory, paths[index] ?? ''),
       workflow_types: member.types ?? (member.workflow === undefined ? [] : [member.workflowId]),
       activity_names: [],
-      ...(member.activities === undefined ? {} : { activities: 'dist/activities.js' }),
-      ...(member.worker === undefined ? {} : { worker: 'dist/worker.js', env: member.env ?? {} }),
+      ...entry('activities', member.activitiesFile, member.activities),
+      ...entry('worker', member.workerFile, member.worker),
+      ...(spec.isolation === 'process' ? { env: member.env ?? {} } : {}),
     }));
     const pool = {
       format: 1, pool_version: spec.version, build_id: `build-${spec.version}`, namespace: spec.namespace ?? 'default',

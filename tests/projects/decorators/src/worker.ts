@@ -1,0 +1,27 @@
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { TranslationActivities } from './activities';
+
+const words = new Map([['hello', 'bonjour']]);
+const activities = new TranslationActivities({ lookUp: async (word) => words.get(word) ?? word });
+
+async function run() {
+  // Step 1: Establish a connection with Temporal server.
+  const connection = await NativeConnection.connect({
+    address: 'localhost:7233',
+  });
+  // Step 2: Register Workflows and Activities with the Worker.
+  const worker = await Worker.create({
+    connection,
+    namespace: 'default',
+    taskQueue: 'decorators',
+    workflowsPath: require.resolve('./workflows'),
+    activities: { translate: activities.translate },
+  });
+  // Step 3: Start accepting tasks
+  await worker.run();
+}
+
+run().catch((err) => {
+  console.error(err);
+  process.exit(1);
+});

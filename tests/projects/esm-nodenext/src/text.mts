@@ -1,0 +1,5 @@
+export function shout(text: string): string {
+  return text.toUpperCase();
+}
+
+export const letters = (text: string): string => `${text.length} letters`;

@@ -1,0 +1,3 @@
+export async function store(name: string): Promise<string> {
+  return `stored ${name}`;
+}

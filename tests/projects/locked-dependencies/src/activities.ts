@@ -1,0 +1,3 @@
+import slugify from 'slugify';
+
+export const slug = async (title: string): Promise<string> => slugify(title, { lower: true, strict: true });

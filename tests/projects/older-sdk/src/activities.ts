@@ -1,0 +1,5 @@
+import { version } from '@temporalio/worker/package.json';
+
+export async function sdkVersion(): Promise<string> {
+  return version;
+}

@@ -1,0 +1,6 @@
+export type Language = 'en' | 'de';
+
+export interface Letter {
+  readonly to: string;
+  readonly language: Language;
+}

@@ -1,0 +1,1 @@
+export const line = (id: string, kg: number, price: number): string => `${id}: ${kg} kg for ${price}`;

@@ -1,0 +1,7 @@
+'use strict';
+
+async function add(numbers) {
+  return numbers.reduce((sum, number) => sum + number, 0);
+}
+
+module.exports = { add };

@@ -1,0 +1,3 @@
+'use strict';
+
+exports.describe = (count, total) => `sum of ${count} numbers is ${total}`;

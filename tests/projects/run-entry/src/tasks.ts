@@ -1,0 +1,1 @@
+export const tick = async (left: number): Promise<string> => String(left);

@@ -1,0 +1,3 @@
+export async function upper(name: string): Promise<string> {
+  return name.toUpperCase();
+}

@@ -1,0 +1,3 @@
+export * from './child';
+export * from './parent';
+export { total as count } from './total';

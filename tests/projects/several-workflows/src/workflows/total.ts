@@ -1,0 +1,3 @@
+export async function total(names: string[]): Promise<number> {
+  return names.length;
+}

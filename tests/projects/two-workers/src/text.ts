@@ -1,0 +1,1 @@
+export const line = (name: string, amount: number): string => `invoice for ${name}: ${amount}`;
