@@ -180,7 +180,7 @@ async def test_a_look_that_takes_too_long_is_given_up_with_one_line(
 
     monkeypatch.setattr(judges.service, "unreached", stopped)
     result = await compiler.compile(CompileJob(release, WORKFLOW, unreached=("src/lost.ts",)))
-    assert result.warnings == ("1 file that no entry point reaches could not be checked in time",)
+    assert result.warnings == ("not checked in time, and reached by no entry point: src/lost.ts",)
     assert (release / "bundle" / "workflow.js").is_file()
     assert not list(release.glob(".tmp-*"))
     for pid in judges.service.pids():
