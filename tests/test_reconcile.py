@@ -18,6 +18,7 @@ from timewright.core.errors import DeployError, Reason
 from timewright.core.state import Health, Status
 from timewright.edge import source
 from timewright.edge.compiler import CompileJob, Compiler, CompileResult
+from timewright.edge.worker import Serving
 from timewright.reconcile import Reconciler
 from timewright.service import opened
 from timewright.world import World
@@ -206,7 +207,7 @@ async def test_a_slow_spec_holds_up_no_other(bench: Bench) -> None:
     gate, bench.compiler.gate = bench.compiler.gate, None
     bench.put("quick", "x")
     await bench.reconciler.run_pass()
-    for _ in range(100):
+    for _ in range(500):
         await asyncio.sleep(0.02)
         if bench.world.record("quick").status is Status.DEPLOYED:
             break
@@ -369,3 +370,40 @@ async def test_a_change_in_one_of_many_compiles_one(bench: Bench) -> None:
     bench.put("w3", "y")
     await bench.settle()
     assert bench.compiler.jobs == before + 1
+
+
+async def test_a_fault_of_ours_is_said_and_fails_one_spec_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = bench.compiler.compile
+
+    async def faulty(job: CompileJob) -> CompileResult:
+        if "bad" in str(job.directory):
+            raise ZeroDivisionError("oops")
+        return await real(job)
+
+    monkeypatch.setattr(bench.compiler, "compile", faulty)
+    bench.put("bad", "x")
+    bench.put("good", "x")
+    await bench.settle()
+    failure = bench.world.record("bad").failure
+    assert failure is not None
+    assert (failure.reason, failure.message) == (Reason.INTERNAL_ERROR, "ZeroDivisionError: oops")
+    assert bench.world.record("bad").retry_at is not None
+    assert bench.world.record("good").status is Status.DEPLOYED
+
+
+async def test_trouble_of_the_worker_host_is_told_by_health(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("one", "x")
+    await bench.settle()
+
+    async def serving() -> Serving:
+        return Serving(reachable=True, troubles={"one": "the pool's worker crashed"})
+
+    monkeypatch.setattr(bench.world.worker, "serving", serving)
+    await bench.reconciler.health.check()
+    record = bench.world.record("one")
+    assert (record.status, record.health) == (Status.DEPLOYED, Health.DEGRADED)
+    assert record.health_reason == f"{Reason.RELOAD_FAILED}: the pool's worker crashed"

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timewright.cli.main import cli
+from timewright.cli import pack, unpack
 from timewright.core.errors import SpecError, TimewrightError
 from timewright.core.prepare import settle
 from timewright.core.spec import Spec, read_spec
@@ -23,8 +23,10 @@ from tests.support import ACTIVITIES, HOST, ROOT, WORKER, WORKFLOW, as_bytes, co
 FILES = document()["files"]
 
 
-def run(*arguments: str | Path, stdin: bytes | None = None) -> Result:
-    result = CliRunner().invoke(cli, [str(item) for item in arguments], input=stdin)
+def run(verb: str, *arguments: str | Path, stdin: bytes | None = None) -> Result:
+    """Not by way of the group: a click command keeps the help option that it was first called with."""
+    command = {"pack": pack.command, "unpack": unpack.command}[verb]
+    result = CliRunner().invoke(command, [str(item) for item in arguments], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -35,7 +35,9 @@ USUAL = {
 
 
 def of(package: dict[str, Any], *imports: str, lock: str | None = None, **more: Any) -> Needs:
-    return needs(package, lock, imports, PROVIDED, **more)
+    """What a package needs whose code imports these, or else all of its dependencies."""
+    block = package.get("dependencies")
+    return needs(package, lock, imports or tuple(block if isinstance(block, dict) else ()), PROVIDED, **more)
 
 
 def refusal(package: dict[str, Any], **more: Any) -> list[str]:
@@ -74,8 +76,19 @@ def test_what_code_needs_at_run_time_and_types_are_installed_and_tools_are_not()
     }
     found = of(package, "ms", "zod")
     assert found.install == {"ms": "^2.1.0", "fsevents": "*", "@types/ms": "*", "zod": "^3"}
+    assert "@types/ms" not in of(package, "zod").install
     assert found.links == tuple(sorted(PROVIDED.packages))
     assert len(found.key) == 16
+
+
+def test_packages_that_no_reached_code_imports_are_not_installed_and_that_is_said() -> None:
+    found = of({"dependencies": {"next": "15", "react": "19"}}, "@temporalio/workflow")
+    assert found.key == "sdk-1.24.0"
+    assert found.warnings == (
+        "not installed, since the code that is reached imports no package: next, react",
+    )
+    all_of_them = of({"dependencies": {"knex": "3", "pg": "8"}}, "knex")
+    assert set(all_of_them.install) == {"knex", "pg"}  # knex loads pg by a name that no import shows
 
 
 def test_types_of_node_are_ours_unless_ours_do_not_fit() -> None:
@@ -150,7 +163,7 @@ def test_the_key_depends_on_what_is_installed_and_on_nothing_else() -> None:
         needs(
             {"dependencies": {"ms": "2", "zod": "3"}},
             None,
-            [],
+            ["ms"],
             Provided("1.25.0", {"@temporalio/worker": "1.25.0"}),
         ),
     ]

@@ -182,6 +182,13 @@ def test_a_document_is_read_back_as_it_was_written(value: dict[str, Any], as_yam
     assert render({**value, "workflowId": "x"}, as_yaml=as_yaml) == data
 
 
+@pytest.mark.parametrize("text", ["\x85\x85", "a\x85 b\n", "\u2028 \n", "\ufeff", "a\r\nb\n ", " \n\t", "on"])
+@pytest.mark.parametrize("as_key", [False, True])
+def test_yaml_with_odd_line_ends_is_read_back_as_it_was_written(text: str, as_key: bool) -> None:
+    value = {text: "x"} if as_key else {"x": text}
+    assert parse(render(value, as_yaml=True), is_yaml=True).value == value
+
+
 def test_code_stands_in_yaml_as_people_write_it() -> None:
     text = render({"files": {"src/a.ts": "a\n  b\n"}}, as_yaml=True).decode()
     assert text == "files:\n  src/a.ts: |\n    a\n      b\n"

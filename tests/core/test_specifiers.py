@@ -94,6 +94,11 @@ def test_es_modules_get_the_names_that_only_tools_add() -> None:
     assert written('import "./nope";', output=output) == 'import "./nope";'
 
 
+def test_a_relative_source_file_is_named_as_it_was_compiled() -> None:
+    assert written('require("./lib/x.ts")') == 'require("./lib/x.js")'
+    assert written('import "./lib/m.mts";') == 'import "./lib/m.mjs";'
+
+
 def test_lines_stay_where_they_are() -> None:
     text = "\n".join(f'const a{n} = require("@/lib/x");' for n in range(50))
     assert written(text).count("\n") == 49

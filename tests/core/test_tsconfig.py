@@ -189,6 +189,13 @@ def test_an_esm_package_keeps_es_modules() -> None:
     assert made.options["verbatimModuleSyntax"] is True
 
 
+def test_the_type_of_the_package_decides_where_the_spec_says_nothing() -> None:
+    assert chosen({}, "module").options["module"] == "esnext"
+    assert chosen({}, "module").ignored == ()
+    assert judged("5.9.3", {}, "module").options["moduleResolution"] == "bundler"
+    assert chosen({"verbatimModuleSyntax": True}).options["isolatedModules"] is True
+
+
 def test_es_modules_that_node_would_not_run_lose_their_verbatim_syntax_too() -> None:
     made = chosen({"module": "esnext", "verbatimModuleSyntax": True})
     assert made.options["isolatedModules"] is True

@@ -46,12 +46,18 @@ def make(home: Path, **settings: Any) -> Dependencies:
 
 
 def wants(*packages: str, **more: Any) -> Needs:
-    return needs({"dependencies": dict.fromkeys(packages, "^1.0.0"), **more}, None, [], PROVIDED)
+    return needs({"dependencies": dict.fromkeys(packages, "^1.0.0"), **more}, None, packages, PROVIDED)
 
 
 def sets(home: Path) -> list[str]:
     """What lies in the directory of packages, our own SDK left out."""
     return sorted(p.name for p in (home / "dependencies").iterdir() if not p.name.startswith("sdk-"))
+
+
+async def asked_for(registry: Registry, name: str) -> None:
+    async with asyncio.timeout(60):
+        while name not in registry.requests:
+            await asyncio.sleep(0.05)
 
 
 async def failure(dependencies: Dependencies, asked: Needs) -> DeployError:
@@ -114,7 +120,7 @@ async def test_the_versions_of_a_lock_file_are_those_that_are_installed(
     package = {"dependencies": {"one": "^1.0.0"}}
     entry = {"version": "1.0.0", "resolved": "https://elsewhere.example/one.tgz"}
     lock = json.dumps({"lockfileVersion": 3, "packages": {"": package, "node_modules/one": entry}})
-    asked = needs(package, lock, [], PROVIDED)
+    asked = needs(package, lock, ["one"], PROVIDED)
     found = await make(tmp_path).get(asked)
     assert json.loads((found.path / "node_modules/one/package.json").read_text())["version"] == "1.0.0"
 
@@ -126,7 +132,7 @@ async def test_a_package_that_is_not_what_the_lock_says_is_refused(
     package = {"dependencies": {"one": "^1.0.0"}}
     entry = {"version": "1.0.0", "integrity": f"sha512-{'A' * 86}=="}
     lock = json.dumps({"lockfileVersion": 3, "packages": {"": package, "node_modules/one": entry}})
-    error = await failure(make(tmp_path), needs(package, lock, [], PROVIDED))
+    error = await failure(make(tmp_path), needs(package, lock, ["one"], PROVIDED))
     assert error.reason is Reason.DEPENDENCY_FAILED
     assert "is not what the lock file says" in error.message
     assert sets(tmp_path) == []
@@ -201,8 +207,7 @@ async def test_the_last_who_stops_waiting_ends_the_install(registry: Registry, t
     registry.trouble["one"] = "hangs"
     dependencies = make(tmp_path)
     waiting = [asyncio.create_task(dependencies.get(wants("one"))) for _ in range(2)]
-    while "one" not in registry.requests:
-        await asyncio.sleep(0.05)
+    await asked_for(registry, "one")
     waiting[0].cancel()
     await asyncio.wait([waiting[0]])
     assert sets(tmp_path) != []
@@ -224,9 +229,7 @@ async def test_an_install_that_was_killed_leaves_nothing_after_the_next_start(
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "daemon")])
     })  # fmt: skip
-    deadline = time.monotonic() + 60
-    while "one" not in registry.requests and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
+    await asked_for(registry, "one")
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert sets(tmp_path) != []

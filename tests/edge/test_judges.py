@@ -6,14 +6,16 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from timewright.core.errors import DeployError, Reason
+from timewright.core.tsconfig import compiler_options, render
 from timewright.edge import process
 from timewright.edge.compiler import CompileJob, Compiler
+from timewright.edge.tsbases import tsconfig_bases
 from timewright.edge.tschild import tsc_binary
 
 from tests.edge.toolbox import TOOLCHAIN, write_release
@@ -178,7 +180,7 @@ async def test_a_look_that_takes_too_long_is_given_up_with_one_line(
 
     monkeypatch.setattr(judges.service, "unreached", stopped)
     result = await compiler.compile(CompileJob(release, WORKFLOW, unreached=("src/lost.ts",)))
-    assert result.warnings == ("1 file that no entry point reaches could not be checked in time",)
+    assert result.warnings == ("not checked in time, and reached by no entry point: src/lost.ts",)
     assert (release / "bundle" / "workflow.js").is_file()
     assert not list(release.glob(".tmp-*"))
     for pid in judges.service.pids():
@@ -207,3 +209,64 @@ async def test_a_compile_that_is_cancelled_while_it_looks_leaves_nothing(
     assert not list(release.glob(".tmp-*"))
     monkeypatch.undo()
     assert (await compiler.compile(CompileJob(release, WORKFLOW))).lane.startswith("warm")
+
+
+# --- options: what we make of them is what each compiler takes ---
+
+OPTIONS: list[dict[str, object]] = [
+    {},
+    {"target": "es3"},
+    {"target": "es5", "downlevelIteration": True},
+    {"module": "commonjs"},
+    {"module": "commonjs", "moduleResolution": "node"},
+    {"module": "commonjs", "moduleResolution": "node10", "alwaysStrict": False},
+    {"module": "commonjs", "moduleResolution": "classic"},
+    {"module": "commonjs", "moduleResolution": "node16"},
+    {"module": "commonjs", "moduleResolution": "bundler"},
+    {"module": "es6"},
+    {"module": "es2022", "moduleResolution": "node", "verbatimModuleSyntax": True},
+    {"module": "esnext", "moduleResolution": "bundler", "verbatimModuleSyntax": True},
+    {"module": "preserve"},
+    {"module": "node16", "moduleResolution": "node"},
+    {"module": "node18"},
+    {"module": "node20"},
+    {"module": "nodenext", "moduleResolution": "nodenext", "esModuleInterop": False},
+    {"module": "amd", "outFile": "x.js"},
+    {"module": "system", "allowSyntheticDefaultImports": False},
+    {"baseUrl": ".", "paths": {"@/*": ["src/*"]}},
+    {"importsNotUsedAsValues": "error", "suppressImplicitAnyIndexErrors": True, "charset": "utf8"},
+    {"composite": True, "incremental": True, "tsBuildInfoFile": "x", "declarationMap": True},
+    {"isolatedModules": True, "preserveConstEnums": True, "importHelpers": False},
+    {"allowImportingTsExtensions": True, "noEmit": True},
+    {"rewriteRelativeImportExtensions": True, "erasableSyntaxOnly": True},
+    {"checkJs": True, "jsx": "react-jsx", "declaration": True},
+    {"declaration": True, "isolatedDeclarations": True},
+    {"typeRoots": ["./types", "./node_modules/@types"], "rootDirs": ["src", "gen"]},
+]
+
+
+@pytest.mark.parametrize("version", ["5.9.3", "6.0.3", "7"])
+@pytest.mark.parametrize("kind", ["commonjs", "module"])
+async def test_no_option_that_we_let_through_is_refused_by_the_compiler(
+    compiler: Compiler, tmp_path: Path, version: str, kind: str
+) -> None:
+    refused = []
+    options: list[dict[str, object]] = [{"compilerOptions": item} for item in OPTIONS]
+    bases: list[dict[str, object]] = [{"extends": name} for name in sorted(tsconfig_bases(TOOLCHAIN))]
+    for number, tsconfig in enumerate([*options, *bases]):
+        asked = {**tsconfig, "compilerOptions": {"lib": ["es2022"], "types": [], **_options(tsconfig)}}
+        made = compiler_options(asked, package_type=kind, typescript=version, bases=tsconfig_bases(TOOLCHAIN))
+        release = write_release(tmp_path / str(number), GOOD, package={"type": kind})
+        (release / "tsconfig.json").write_text(render(made, [WORKFLOW]))
+        try:
+            await compiler.compile(
+                CompileJob(release, WORKFLOW, bundle="off", typescript=compiler.shipped.get(version))
+            )
+        except DeployError as error:
+            refused.append(f"{tsconfig}: {error.message}")
+    assert "\n".join(refused) == ""
+
+
+def _options(tsconfig: Mapping[str, object]) -> Mapping[str, object]:
+    found = tsconfig.get("compilerOptions", {})
+    return found if isinstance(found, Mapping) else {}

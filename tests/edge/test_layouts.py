@@ -100,6 +100,18 @@ async def test_es_modules_run_in_node_and_in_the_bundle(
     assert said["commands"] == ["startTimer"]
 
 
+@pytest.mark.parametrize("mode", BOTH)
+async def test_imports_that_name_a_source_file_name_the_compiled_one_in_dist(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path, mode: Mode
+) -> None:
+    files = {"src/activities.ts": "export { greeting } from './lib.ts';\n", "src/lib.ts": LIB}
+    release = write_release(
+        tmp_path / "r", files, entries=["src/activities.ts"], options={"allowImportingTsExtensions": True}
+    )
+    await compilers[mode].compile(CompileJob(release, activities="src/activities.ts"))
+    assert node("-p", "require('./dist/activities.js').greeting('x')", cwd=release) == "hi x\n"
+
+
 async def test_nodenext_modules_of_all_kinds_can_be_mixed(
     compilers: Mapping[Mode, Compiler], tmp_path: Path
 ) -> None:
@@ -243,6 +255,25 @@ async def test_files_that_are_not_code_go_to_their_places_and_never_over_compile
 REACHES_FS = {"src/workflow.ts": "import * as fs from 'fs';\nexport const w = fs;\n"}
 
 
+async def test_positions_stay_right_where_aliases_were_written_anew(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path
+) -> None:
+    files = {
+        "src/activities.ts": "import { greeting } from '@/lib/greeting';\n\n"
+        "export function fail(): never {\n  greeting('x');\n  throw new Error('here');\n}\n",
+        "src/lib/greeting.ts": LIB,
+    }
+    release = write_release(
+        tmp_path / "r", files, entries=["src/activities.ts"], options={"paths": {"@/*": ["./src/*"]}}
+    )
+    await compilers["check"].compile(CompileJob(release, activities="src/activities.ts"))
+    script = (
+        "try { require('./dist/activities.js').fail() } catch (e) { console.log(e.stack.split('\\n')[1]) }"
+    )
+    said = node("--enable-source-maps", "-e", script, cwd=release)
+    assert "src/activities.ts:5:9" in said
+
+
 async def test_a_bundle_that_is_only_checked_fails_as_a_warning(
     compilers: Mapping[Mode, Compiler], tmp_path: Path
 ) -> None:
@@ -270,3 +301,35 @@ async def test_a_bundle_to_serve_fails_the_compile(
     with pytest.raises(DeployError) as caught:
         await compilers["transpile"].compile(CompileJob(release, "src/workflow.ts"))
     assert caught.value.reason is Reason.BUNDLE_FAILED
+
+
+async def test_a_comment_makes_no_new_build_of_the_workflows(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path
+) -> None:
+    plain = "export async function w(): Promise<number> {\n  return 1;\n}\n"
+    said = "/*! ours */\n// one\n/** two */\n" + plain.replace("  return", "  // three\n  return")
+    made = []
+    for name, text in (("a", plain), ("b", said)):
+        release = write_release(tmp_path / name, {"src/workflow.ts": text})
+        await compilers["check"].compile(CompileJob(release, "src/workflow.ts"))
+        made.append((release / "bundle" / "workflow.js").read_bytes())
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("specifier", "reason", "hint"),
+    [
+        ("./gen/root", Reason.TYPE_CHECK_FAILED, "what a build step generates must come with it"),
+        ("@/lib/x", Reason.TYPE_CHECK_FAILED, "is it an alias?"),
+        ("@acme/lib/x", Reason.DEPENDENCY_FAILED, 'add "@acme/lib" to the dependencies'),
+    ],
+)
+async def test_what_is_missing_says_what_to_do(
+    compilers: Mapping[Mode, Compiler], tmp_path: Path, specifier: str, reason: Reason, hint: str
+) -> None:
+    text = f"import * as x from '{specifier}';\nexport const y = x;\n"
+    release = write_release(tmp_path / "r", {"src/workflow.ts": text})
+    with pytest.raises(DeployError) as caught:
+        await compilers["check"].compile(CompileJob(release, "src/workflow.ts"))
+    assert caught.value.reason is reason
+    assert hint in caught.value.problems[0].hint

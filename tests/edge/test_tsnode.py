@@ -214,6 +214,20 @@ async def test_the_type_of_the_package_is_seen_when_only_it_changes(judges: Judg
     assert await codes(judges, release_of(tmp_path / "a", case, "5.9.3")) == ["TS1470"]
 
 
+async def test_what_package_json_maps_is_seen_when_only_it_changes(judges: Judges, tmp_path: Path) -> None:
+    files = {
+        WORKFLOW: "import { a } from '#a';\nexport const b: number = a;\n",
+        "src/one.ts": "export const a = 1;\n",
+        "src/two.ts": "export const a = 'x';\n",
+    }
+    found = []
+    for name in ("one", "two", "one"):
+        package = {"imports": {"#a": f"./dist/{name}.js"}}
+        case = Case(files, options={"module": "node16"}, package=package)
+        found.append(await codes(judges, release_of(tmp_path / "r", case, "5.9.3")))
+    assert found == [[], ["TS2322"], []]
+
+
 async def test_options_that_decide_what_a_parsed_file_says_are_seen(judges: Judges, tmp_path: Path) -> None:
     text = "export function f(): number {\n  return 1;\n  f();\n}\n"
     strict = Case(text, options={"allowUnreachableCode": False})
@@ -341,22 +355,49 @@ async def test_a_cancelled_check_leaves_no_process(tmp_path: Path) -> None:
     assert judges.hosts.pids() == ()
 
 
+#: Right by every version, whichever its options were made for.
+ANY = Case("export const a = 1;\n", options={"module": "nodenext"})
+
+
+def three_versions(home: Path) -> list[Path]:
+    """As many packages as are one too many."""
+    made = [package("5.9.3"), package("6.0.3"), home / "third"]
+    made[2].mkdir()
+    for name in ("lib", "package.json"):
+        (made[2] / name).symlink_to(package("5.9.3") / name)
+    return made
+
+
 async def test_two_versions_are_kept_and_the_one_used_longest_ago_goes(tmp_path: Path) -> None:
     judges = await fresh(tmp_path / "cache")
-    other = tmp_path / "other" / "typescript"
-    other.parent.mkdir()
-    other.symlink_to(package("6.0.3"))
-    third = tmp_path / "third"
-    third.mkdir()
-    for name in ("lib", "package.json"):
-        (third / name).symlink_to(package("5.9.3") / name)
-    release = release_of(tmp_path / "r", GOOD, "5.9.3")
-    await judges.compile(release, typescript=package("5.9.3"))
-    (first,) = judges.hosts.pids()
-    await judges.compile(release, typescript=other)
-    assert (await judges.compile(release, typescript=third)).problems == ()
-    assert len(judges.hosts.pids()) == 2
-    assert first not in judges.hosts.pids()
+    release = release_of(tmp_path / "r", ANY, "5.9.3")
+    seen = []
+    for place in three_versions(tmp_path):
+        assert (await judges.compile(release, typescript=place)).problems == ()
+        seen.append(judges.hosts.pids())
+    assert [len(pids) for pids in seen] == [1, 2, 2]
+    assert not set(seen[0]) & set(seen[2])
+    await judges.close()
+
+
+async def test_three_versions_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    judges = await fresh(tmp_path / "cache")
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, len(judges.hosts.pids()))
+            await asyncio.sleep(0.002)
+
+    watching = asyncio.create_task(watch())
+    places = three_versions(tmp_path)
+    releases = [release_of(tmp_path / str(n), ANY, "5.9.3") for n in range(6)]
+    jobs = (judges.compile(release, typescript=places[n % 3]) for n, release in enumerate(releases))
+    found = await asyncio.gather(*jobs)
+    watching.cancel()
+    assert all(item.problems == () for item in found)
+    assert most == 2
     await judges.close()
 
 

@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from timewright.core.deploy import DeployReader
-from timewright.core.document import Limits, parse, show, walk
+from timewright.core.document import Document, Limits, parse, show, walk
 from timewright.core.errors import DeployError, SpecError
+from timewright.core.pack import code_places, packed, unpacked
 from timewright.core.policy import defaults_for, merge, read_policy
 from timewright.core.prepare import settle
 from timewright.core.spec import Spec, peek_workflow_id, read_spec, strip_comments
@@ -111,6 +112,22 @@ def fuzz_policy(data: bytes) -> None:
     assert reader.problems == []
 
 
+def check_unpacked(document: Document) -> None:
+    """What a document would write to a folder stays below it; pack finds nothing else in it."""
+    places = code_places(document.value)
+    for where in places.values():
+        show(where)
+        document.line(where)
+    with suppress(SpecError):
+        project = unpacked(document.value)
+        assert set(project.files) <= set(places)
+        for path in project.files:
+            assert posixpath.normpath(posixpath.join("/release", path)) == f"/release/{path}"
+        again = packed(project)
+        assert again["files"] == project.files
+        assert unpacked(again).files == project.files
+
+
 def fuzz_text(data: bytes) -> None:
     """The parts that everything stands on: both parsers, lines of paths, JSON with comments."""
     for is_yaml in (False, True):
@@ -123,5 +140,6 @@ def fuzz_text(data: bytes) -> None:
             show(path)
             line = document.line(path)  # YAML names the line after the last for a value that isn't there
             assert line is None or 1 <= line <= len(document.text.splitlines()) + 1
+        check_unpacked(document)
     text = data.decode("utf-8", "replace")
     assert strip_comments(text).count("\n") == text.count("\n")

@@ -33,7 +33,7 @@ function main(): void {
   }
   // eslint-disable-next-line @typescript-eslint/no-require-imports
   const compiler = require(`${values.typescript}/lib/typescript.js`) as typeof ts;
-  const slot = new Slot(compiler, fs.realpathSync(`${values.typescript}/lib`));
+  const slot = new Slot(compiler, fs.realpathSync(`${values.typescript}/lib`), fs.realpathSync(`${__dirname}/../node_modules`));
   process.stdout.write(`${JSON.stringify({ id: 0, version: compiler.version })}\n`);
   const lines = readline.createInterface({ input: process.stdin, crlfDelay: Infinity });
   lines.on('line', (line) => {

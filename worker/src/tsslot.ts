@@ -33,6 +33,8 @@ export class Slot {
   constructor(
     private readonly compiler: typeof ts,
     private readonly lib: string,
+    /** The packages of the toolchain: an installed set links to them, so that there is one SDK. */
+    private readonly shared: string,
   ) {}
 
   /** The program of the release in `directory`, with `extra` files (paths in it) besides the entry points. */
@@ -201,7 +203,7 @@ export class Slot {
     if (below(normal, HOME)) {
       return this.real(normal);
     }
-    return below(normal, this.modules) || below(normal, this.lib) ? normal : undefined;
+    return [this.modules, this.shared, this.lib].some((folder) => below(normal, folder)) ? normal : undefined;
   }
 
   private read(name: string): string | undefined {

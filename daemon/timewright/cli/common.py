@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,9 @@ from rich.markup import escape
 from timewright.config import Config, load
 from timewright.core.document import Limits
 from timewright.core.errors import Problem, TimewrightError
+from timewright.core.prepare import Host
 from timewright.core.state import Failure, Health, Record, Status
+from timewright.service import make_compiler, make_host
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,6 +97,13 @@ def printable(text: str) -> str:
 def limits_from(config: Config) -> Limits:
     """What a spec may cost, by the config."""
     return Limits(bytes=config.source.max_spec_bytes, files=config.source.max_files)
+
+
+def offline_host(config: Config) -> Host:
+    """What this host gives to specs, without starting or looking for a compiler: for verbs that only
+    read. Its digests are none that a deploy would make."""
+    idle = replace(config, compiler=replace(config.compiler, mode="off"))
+    return make_host(idle, make_compiler(idle, config.data_path / "cache"))
 
 
 def read_input(name: str) -> bytes:

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from timewright.cli.common import limits_from, printable
+from timewright.cli.common import offline_host, printable
 from timewright.config import load
 from timewright.core.document import Limits
-from timewright.core.errors import SpecError, TimewrightError
+from timewright.core.errors import DeployError, Problem, TimewrightError
 from timewright.core.pack import Project, id_from, packed, render
 from timewright.core.packrules import GlobError
-from timewright.core.spec import Spec, read_spec
+from timewright.core.prepare import Host, prepare
 from timewright.edge import project
 from timewright.edge.files import replace
 
@@ -48,15 +48,15 @@ def command(
     isn't text. Files that may hold secrets (.env, .npmrc, keys) are never packed. GLOB is as in
     .gitignore. Exit code 1 if the spec has errors; it isn't written then, unless with --force.
     """
-    limits = limits_from(load())
-    found = _read(directory, output, limits, include, exclude)
+    host = offline_host(load())
+    found = _read(directory, output, host.limits, include, exclude)
     side = found.side or {}
     document = packed(Project(found.files, side), workflow_id=workflow_id, name=name, task_queue=task_queue)
     if "workflowId" not in document:
         document = {"workflowId": _id_of(directory), **document}
     as_yaml = as_yaml or output.endswith((".yaml", ".yml"))
     data = render(document, as_yaml=as_yaml)
-    good = _report(found, data, as_yaml, limits)
+    good = _report(found, data, as_yaml, host)
     if good or force:
         _write(output, data)
         where = "standard output" if output == "-" else output
@@ -86,27 +86,21 @@ def _id_of(directory: Path) -> str:
     return made
 
 
-def _report(found: project.Found, data: bytes, as_yaml: bool, limits: Limits) -> bool:
+def _report(found: project.Found, data: bytes, as_yaml: bool, host: Host) -> bool:
     """Say what was left out and what is wrong; is it a spec that can be deployed?"""
     for path, why in found.left_out:
         _say(f"left out  {path}: {why}")
     for warning in found.warnings:
         _say(f"warning   {warning}")
-    read = _checked(data, as_yaml, limits)
-    if isinstance(read, Spec):
-        for warning in read.warnings:
+    problems = list(found.problems)
+    try:
+        for warning in prepare(data, host, is_yaml=as_yaml).warnings:
             _say(f"warning   {warning}")
-    problems = [*found.problems, *(read.problems if isinstance(read, SpecError) else ())]
+    except DeployError as error:
+        problems += error.problems or (Problem("", error.message, error.hint),)
     for problem in problems:
         _say(f"error     {problem}")
     return not problems
-
-
-def _checked(data: bytes, as_yaml: bool, limits: Limits) -> Spec | SpecError:
-    try:
-        return read_spec(data, is_yaml=as_yaml, limits=limits)
-    except SpecError as error:
-        return error
 
 
 def _write(output: str, data: bytes) -> None:

@@ -24,6 +24,7 @@ _NAME: Final = re.compile(r"(@[a-z0-9~_-][a-z0-9._~-]*/)?[A-Za-z0-9~_-][A-Za-z0-
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 #: Tools that a compiled release never loads.
 _TOOLS: Final = frozenset({"typescript", "ts-node", "tsx", "nodemon", "@types/node"})
+_MAJORS: Final = re.compile(r"(?<![\d.])(\d+)(?=\.|\b)")
 _LOCK_LIMITS: Final = Limits(bytes=16 * 1024 * 1024, items=2_000_000)
 
 
@@ -177,6 +178,7 @@ class _Reader:
     def _candidates(self) -> Iterator[tuple[str, str, str]]:
         """(block, name, range) of all that must be installed, each name once."""
         seen: set[str] = set()
+        skipped: list[str] = []
         for kind in ("dependencies", "optionalDependencies", "devDependencies"):
             block = self.package.get(kind)
             if block is not None and not isinstance(block, dict):
@@ -186,18 +188,32 @@ class _Reader:
                 if name in seen or not self._is_needed(kind, name, wanted):
                     continue
                 seen.add(name)
-                yield kind, name, wanted
+                if self._asks_for_more() or name == "@types/node":
+                    yield kind, name, wanted
+                else:
+                    skipped.append(name)
+        if skipped:
+            self.warnings.append(
+                f"not installed, since the code that is reached imports no package: {', '.join(skipped[:10])}"
+            )
+
+    def _asks_for_more(self) -> bool:
+        """Whether the code imports anything that isn't ours. If it does, all `dependencies` are installed:
+        a package may load another one by a name that no import shows, as database clients do."""
+        return self.own_sdk or any(name not in self.provided.packages for name in self.imports)
 
     def _is_needed(self, kind: str, name: str, wanted: Any) -> bool:
         if name.startswith(_SDK) or name == "nexus-rpc":
-            return self.own_sdk or name not in self.provided.packages
+            if self.own_sdk:
+                return kind != "devDependencies" or name in self.imports
+            return name not in self.provided.packages and name in self.imports
         if name == "@types/node" and name in self.provided.packages:
             ours = self.provided.packages[name]
             return isinstance(wanted, str) and is_range(wanted) and not admits(wanted, ours) and kind != ""
         if name in _TOOLS or name.startswith("@tsconfig/"):
             return name in self.imports and name not in self.provided.packages
         if kind == "devDependencies":
-            return name.startswith("@types/") or name in self.imports
+            return name in self.imports or (name.startswith("@types/") and _typed(name) in self.imports)
         return True
 
     def _wanted(self, kind: str, name: str, wanted: Any) -> str:
@@ -238,7 +254,7 @@ class _Reader:
         locked = _locked(self.lock)
         for name, wanted in sorted(asked.items()):
             where = f'packageJson.dependencies["{name}"]'
-            if is_range(wanted) and not any(_could_be(wanted, major) for major in ("1",)):
+            if is_range(wanted) and "1" not in _MAJORS.findall(wanted):
                 self.problem(where, f"{wanted} is not of version 1, the only one that timewright knows")
         if "@temporalio/worker" not in asked:
             self.problem("packageJson.dependencies", "an own SDK needs @temporalio/worker among them")
@@ -298,8 +314,7 @@ def _is_registry(resolved: str) -> bool:
     return not resolved or (resolved.startswith(("https://", "http://")) and resolved.endswith(".tgz"))
 
 
-def _could_be(wanted: str, major: str) -> bool:
-    """Whether a range admits some version of a major: tried on a few of them."""
-    return any(
-        admits(wanted, f"{major}.{minor}.{patch}") for minor in range(60) for patch in (0, 1, 2, 3, 4, 5, 9)
-    )
+def _typed(name: str) -> str:
+    """The package that an @types package is about: @types/a → a, @types/a__b → @a/b."""
+    scope, found, rest = name.removeprefix("@types/").partition("__")
+    return f"@{scope}/{rest}" if found else scope

@@ -17,6 +17,7 @@ _ERROR: Final = 1
 _PRINTED = re.compile(
     r"^(?:(?P<file>\S[^\n]*?)\((?P<line>\d+),(?P<column>\d+)\): )?error (?P<code>TS\d+): (?P<text>.*)$"
 )
+_MISSING: Final = ("TS2307", "TS2792")
 _NOT_FOUND = re.compile(r"^Cannot find module '([^']+)'")
 _UNTYPED = re.compile(r"^Could not find a declaration file for module '([^'./][^']*)'")
 _NO_TYPES = re.compile(r"^Cannot find type definition file for '([^']+)'")
@@ -128,6 +129,11 @@ def _hint(code: str, text: str) -> str:
     package = missing_package(code, text)
     if package is not None:
         return f'add "{package}" to the dependencies in package.json, or import a file with ./'
+    missing = _NOT_FOUND.match(text) if code in _MISSING else None
+    if missing is not None and missing[1].startswith("."):
+        return "add the file to the spec: what a build step generates must come with it"
+    if missing is not None and missing[1].startswith(("@/", "~")):
+        return "is it an alias? Then paths in the tsconfig must name it, and the spec must have the file"
     untyped = _UNTYPED.match(text)
     if untyped is not None:
         return f'add "@types/{untyped[1]}" to package.json, or a .d.ts file that declares the module'
@@ -137,11 +143,12 @@ def _hint(code: str, text: str) -> str:
 def missing_package(code: str, text: str) -> str | None:
     """The package that a "module not found" is about; None for other errors and for relative files."""
     match = None
-    if code == "TS2307":
+    if code in _MISSING:
         match = _NOT_FOUND.match(text)
     elif code == "TS2688":
         match = _NO_TYPES.match(text)
-    if match is None or match[1].startswith((".", "/", "#", "node:")):
+    # `@/x` and `~/x` are what aliases look like; no package has such a name.
+    if match is None or match[1].startswith((".", "/", "#", "@/", "~", "node:")):
         return None
     parts = match[1].split("/")
     return "/".join(parts[:2] if parts[0].startswith("@") else parts[:1])

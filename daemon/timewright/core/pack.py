@@ -64,7 +64,7 @@ def unpacked(value: Any) -> Project:
     problems += _clashes(files)
     if problems:
         raise SpecError(problems)
-    body = _plain(value)
+    body = plain(value)
     side = {key: item for key, item in body.items() if key not in (*_CODE, *_JSON, "files")}
     return Project(dict(sorted(files.items())), side)
 
@@ -76,7 +76,7 @@ def code_places(value: Any) -> dict[str, Path]:
     return {path: place for place, path, _ in _given(value) if isinstance(path, str)}
 
 
-def _plain(root: Mapping[str, Any]) -> dict[str, Any]:
+def plain(root: Mapping[str, Any]) -> dict[str, Any]:
     """The document without its wrapper, keys in camelCase: as `read_spec` understands it."""
     body = dict(root)
     if _is_wrapped(root):
@@ -107,7 +107,7 @@ def _place(root: Mapping[str, Any], key: str) -> Path:
 
 def _given(root: Mapping[str, Any]) -> Iterator[tuple[Path, Any, Any]]:
     """(place in the document, path, text) of every file; `packageJson` stands for package.json."""
-    body = _plain(root)
+    body = plain(root)
     for key, path in _CODE.items():
         if body.get(key) is not None:
             yield _place(root, key), path, body[key]

@@ -19,7 +19,9 @@ CODE_SUFFIXES = (".ts", ".tsx", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs", "
 
 _NEVER = {"node_modules": "packages are installed, not packed", ".git": "git's own"}
 _MADE = dict.fromkeys(("dist", "build", "out"), "made by a build") | {"coverage": "made by tests"}
-_FOREIGN_LOCKS = ("yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb")
+_FOREIGN_LOCKS = (
+    *("npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb", "deno.lock"),
+)
 _SECRETS = GitIgnoreSpec.from_lines(
     [".env", ".env.*", "*.env", ".envrc", ".npmrc", ".yarnrc*", ".netrc", "*.pem", "*.key", "*.p12", "*.pfx",
      "*.jks", "id_rsa*", "id_ecdsa*", "id_ed25519*", ".aws/", ".ssh/"]

@@ -7,7 +7,7 @@ come to the same digest, the same warnings and the same refusals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -85,7 +85,8 @@ def settle(spec: Spec, host: Host) -> Prepared:
     typescript = _typescript(spec, host)
     options = _options(spec, typescript or host.typescripts[0], host.bases)
     own_sdk = bool(sdk_pin(spec.package, spec.lock, host.provided))
-    wants = needs(spec.package, spec.lock, spec.packages, host.provided, own_sdk=own_sdk, rules=host.rules)
+    imports = {*spec.packages, *_named_types(options)}
+    wants = needs(spec.package, spec.lock, imports, host.provided, own_sdk=own_sdk, rules=host.rules)
     placement = place(spec, namespace=host.namespace, task_queue=host.task_queue)
     compiled = sha256(
         canonical(
@@ -110,6 +111,15 @@ def settle(spec: Spec, host: Host) -> Prepared:
         compile_key=compiled,
         warnings=(*spec.warnings, *options.ignored, *wants.warnings),
     )
+
+
+def _named_types(options: Options) -> Iterator[str]:
+    """Packages that the compiler options ask for, where no import does."""
+    types = options.options.get("types")
+    if isinstance(types, list):
+        yield from (str(name) for name in types if name != "node")
+    if options.options.get("importHelpers"):
+        yield "tslib"
 
 
 def _options(spec: Spec, typescript: str, bases: Mapping[str, Mapping[str, Any]]) -> Options:

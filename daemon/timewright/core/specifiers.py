@@ -47,7 +47,7 @@ class Output:
     def specifier(self, importer: str, said: str) -> str | None:
         """What `importer` (`dist/x.js`) must say for `said`; None to leave it as it is."""
         if said.startswith("."):
-            if not self.complete:
+            if not self.complete and posixpath.splitext(said)[1] not in _COMPILED:
                 return None
             path = posixpath.normpath(posixpath.join(posixpath.dirname(importer), said))
             found = None if path in self.files else self._file(path)

@@ -162,6 +162,7 @@ def compiler_options(
     _aliases(draft, asked)
     if javascript:
         draft.options["allowJs"] = True
+        draft.options.pop("isolatedDeclarations", None)  # TypeScript refuses the two together (TS5053)
     if draft.deprecated:
         draft.options["ignoreDeprecations"] = f"{draft.version[0]}.0"
     options = {**dict(sorted(draft.options.items())), "rootDir": root, **_PINNED}

@@ -36,6 +36,8 @@ def follow(draft: Draft, module: object, resolution: object) -> None:
 
 def _plain(draft: Draft, wanted: str, how: str) -> None:
     """One kind of module for all files, by the type of the package."""
+    if not wanted and draft.package_type == "module":
+        wanted = "esnext"
     is_es = wanted in _ES and draft.package_type == "module"
     draft.options["module"] = ("esnext" if wanted == "preserve" else wanted) if is_es else "commonjs"
     if not is_es and wanted not in ("", "commonjs"):
@@ -52,7 +54,7 @@ def _plain(draft: Draft, wanted: str, how: str) -> None:
 
 def _commonjs_syntax(draft: Draft, wanted: str) -> None:
     """Under this option import statements may not become require() (TS1287): keep its other half."""
-    moved = wanted not in ("", "commonjs") and draft.package_type != "module"
+    moved = wanted != "commonjs" and draft.package_type != "module"
     if moved and draft.options.pop("verbatimModuleSyntax", False):
         draft.options["isolatedModules"] = True
         draft.note("verbatimModuleSyntax", "can't go with commonjs; isolatedModules is used")

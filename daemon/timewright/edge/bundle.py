@@ -55,6 +55,8 @@ _ESBUILD: Final = (
     # Real paths would put this machine's directories into the bundle, and so into the Build ID.
     "--preserve-symlinks",
     "--sourcemap=external",
+    # A comment is no change of a workflow: it must not make a new Build ID.
+    "--legal-comments=none",
     "--charset=utf8",
     "--log-level=error",
     "--log-limit=50",

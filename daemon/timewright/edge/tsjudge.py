@@ -73,8 +73,8 @@ class Judges:
             async with asyncio.timeout(self.patience):
                 found = await self._more(directory, root, names, typescript)
         except (TimeoutError, ChildGoneError, DeployError, OSError, ValueError, KeyError, TypeError):
-            files = "1 file" if len(names) == 1 else f"{len(names)} files"
-            return (f"{files} that no entry point reaches could not be checked in time",)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            return (f"not checked in time, and reached by no entry point: {', '.join(names[:3])}{more}",)
         wrong = [problem for problem in found if problem.where in set(names)]
         if not wrong:
             return ()

@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,13 +31,15 @@ _HEAP: Final = 1024
 
 @dataclass
 class _Host:
-    """One Node process. `users`: jobs that run or wait; `used`: when the last one came."""
+    """One Node process. `users`: jobs that run or wait; `active`: those that may have the process;
+    `used`: when the last one came."""
 
     name: str
     package: Path
     child: asyncio.subprocess.Process | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
+    active: int = 0
     used: float = 0.0
     number: int = 0
     said: bytearray = field(default_factory=bytearray)
@@ -55,6 +57,7 @@ class NodeHosts:
         self.limits = limits
         self.idle = idle
         self._hosts: dict[str, _Host] = {}
+        self._room = asyncio.Condition()
         self._background: set[asyncio.Task[None]] = set()
 
     def pids(self) -> tuple[int, ...]:
@@ -128,20 +131,35 @@ class NodeHosts:
         host.used = time.monotonic()
         self._keep(host)
         try:
-            await self._make_room(host)
-            async with host.lock:
-                yield host
+            await self._enter(host)
+            try:
+                async with host.lock:
+                    yield host
+            finally:
+                host.active -= 1
+                self._later(self._wake())
         finally:
             host.users -= 1
             if host.users == 0:
                 self._close_when_idle(key, host)
 
-    async def _make_room(self, wanted: _Host) -> None:
-        """End the process that was used longest ago and has nothing to do, when there are too many."""
-        running = [host for host in self._hosts.values() if host.child is not None and host is not wanted]
-        idle = sorted((host for host in running if host.users == 0), key=lambda host: host.used)
-        for host in idle[: max(0, len(running) - (_MOST - 1))]:
-            await self._drop(host)
+    async def _enter(self, wanted: _Host) -> None:
+        """Wait until there is room for it among the busy ones, and end who was used longest ago."""
+        async with self._room:
+            await self._room.wait_for(lambda: len(self._others(wanted, busy=True)) < _MOST)
+            wanted.active += 1
+            idle = sorted(self._others(wanted, busy=False), key=lambda host: host.used)
+            too_many = len(idle) + len(self._others(wanted, busy=True)) - (_MOST - 1)
+            for host in idle[: max(0, too_many)]:
+                await self._drop(host)
+
+    def _others(self, wanted: _Host, *, busy: bool) -> list[_Host]:
+        others = (host for host in self._hosts.values() if host is not wanted)
+        return [host for host in others if (host.active if busy else host.child and not host.active)]
+
+    async def _wake(self) -> None:
+        async with self._room:
+            self._room.notify_all()
 
     async def _ready(self, host: _Host) -> None:
         if host.child is not None and host.child.returncode is None:
@@ -220,11 +238,14 @@ class NodeHosts:
         def close() -> None:
             if host.users == 0:
                 self._hosts.pop(key, None)
-                task = asyncio.ensure_future(self._drop(host))
-                self._background.add(task)
-                task.add_done_callback(self._background.discard)
+                self._later(self._drop(host))
 
         host.closer = asyncio.get_running_loop().call_later(self.idle, close)
+
+    def _later(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
 @contextlib.asynccontextmanager

@@ -75,7 +75,8 @@ def correct(directory: Path, root: str) -> None:
     options = _document(directory / "tsconfig.json").get("compilerOptions", {})
     aliases = Aliases.of(options)
     complete = module_format(directory) == "esm" and not str(options.get("module")).startswith("node")
-    if not aliases and not complete:
+    named = options.get("allowImportingTsExtensions") or options.get("rewriteRelativeImportExtensions")
+    if not aliases and not complete and not named:
         return
     scripts = [path for path in (directory / "dist").rglob("*") if path.is_file()]
     names = frozenset(path.relative_to(directory).as_posix() for path in scripts)
