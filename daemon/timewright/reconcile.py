@@ -80,7 +80,11 @@ class Reconciler:
 
     def next_retry(self) -> float | None:
         """When the earliest retry is due, in seconds since the epoch."""
-        due = [record.retry_at for record in self.world.records.values() if record.retry_at is not None]
+        due = [
+            record.retry_at
+            for record in self.world.records.values()
+            if record.retry_at is not None and record.workflow_id not in self._busy
+        ]
         return min(due, default=None)
 
     # starting work -----------------------------------------------------------------------------

@@ -283,17 +283,7 @@ def names_through_a_chain_of_files(size: int) -> None:
     )
 
 
-#: Found and not yet mended.
-KNOWN = {"names_through_a_chain_of_files": "core.syntax.exports walks every file once for each name"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=KNOWN[name]) if name in KNOWN else ())
-        for name in GROWING
-    ],
-)
+@pytest.mark.parametrize("name", GROWING)
 def test_four_times_the_document_is_about_four_times_the_work(name: str) -> None:
     size, work = GROWING[name]
     ratios = [growth(work, size)]

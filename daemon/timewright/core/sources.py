@@ -10,6 +10,7 @@ from typing import Final
 
 from tree_sitter import Node
 
+from timewright.core.errors import Problem, SpecError
 from timewright.core.syntax import Module, Reference, read_module, string, text
 
 #: Suffixes of code, in the order in which a name without one is looked up.
@@ -17,6 +18,8 @@ CODE: Final = (".ts", ".tsx", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs")
 TYPESCRIPT: Final = CODE[:4]
 DECLARATIONS: Final = (".d.ts", ".d.mts", ".d.cts")
 _JS_TO_TS: Final = {".js": (".ts", ".tsx"), ".mjs": (".mts",), ".cjs": (".cts",), ".jsx": (".tsx",)}
+#: Steps through re-exports: a hostile spec has a chain of files with thousands of names.
+_MOST_STEPS: Final = 20_000
 _LOOKED_UP: Final = ("", *CODE[:4], ".d.ts", *CODE[4:], ".json", *(f"/index{suffix}" for suffix in CODE))
 _WRAPPERS: Final = (
     "as_expression",
@@ -99,7 +102,10 @@ class Sources:
         return tuple(sorted(names - {""}))
 
     def exports(self, entry: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """(functions, other values) that a file exports, followed through re-exports within the spec."""
+        """(functions, other values) that a file exports, followed through re-exports within the spec.
+
+        Raises SpecError where that takes more steps than any real project: names times files.
+        """
         functions: dict[str, None] = {}
         values: dict[str, None] = {}
         queue: list[tuple[str, str, str]] = [(entry, "*", "*")]  # file, name to export as, name there
@@ -110,6 +116,10 @@ class Sources:
             if job in seen or path not in self.files:
                 continue
             seen.add(job)
+            if len(seen) > _MOST_STEPS:
+                raise SpecError(
+                    [Problem(entry, "re-exports too many names", "export fewer, or more directly")]
+                )
             module = self.module(path)
             for names, found in ((module.functions, functions), (module.values, values)):
                 found.update(dict.fromkeys(names if old == "*" else [new] if old in names else []))

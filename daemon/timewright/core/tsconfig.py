@@ -9,6 +9,7 @@ the TypeScript version that judges knows them; where things are read and written
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ _QUIET: Final = frozenset(
         "incremental",
         "inlineSourceMap",
         "inlineSources",
+        "noEmit",
         "libReplacement",
         "listEmittedFiles",
         "listFiles",
@@ -204,16 +206,17 @@ def _follow(draft: Draft, name: str, value: object, root: str) -> None:
         _choice(draft, name, value)
     elif name in _SPECIAL:
         _SPECIAL[name](draft, value)
-    elif name not in _QUIET and not _as_pinned(name, value, root):
+    elif name not in _QUIET and not _as_pinned(name, value):
         pinned = {**_PINNED, "rootDir": root}.get(name)
         draft.note(name, "ignored" + (f"; it is always {json.dumps(pinned)}" if pinned is not None else ""))
 
 
-def _as_pinned(name: str, value: object, root: str) -> bool:
-    """Whether the spec gets what it asked for anyway."""
+def _as_pinned(name: str, value: object) -> bool:
+    """Whether the spec gets what it asked for anyway, or nothing that anybody misses: where files are
+    is ours, and nearly every project names a `lib` of its own."""
     if name in ("rootDir", "outDir") and isinstance(value, str):
-        path = value.replace("\\", "/").removeprefix("./").rstrip("/") or "."
-        return path == (root if name == "rootDir" else "dist")
+        path = posixpath.normpath(value.replace("\\", "/"))
+        return not path.startswith(("..", "/")) and ":" not in path
     return (name, value) in (("skipLibCheck", True), ("noEmit", False), ("emitDeclarationOnly", False))
 
 

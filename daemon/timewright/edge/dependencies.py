@@ -281,7 +281,7 @@ class Dependencies:
             "bytes": _size(build),
         }
         (build / _RECEIPT).write_bytes(tomli_w.dumps(receipt).encode())
-        files.sync_tree(build)
+        files.sync_many(build)
         return warnings
 
     def _judge(self, entries: Mapping[str, Mapping[str, Any]], needs: Needs) -> None:

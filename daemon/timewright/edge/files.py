@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
+import sys
 import uuid
 from pathlib import Path
 
@@ -58,6 +60,24 @@ def sync_tree(root: Path) -> None:
             finally:
                 os.close(descriptor)
         sync_directory(Path(directory))
+
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def sync_many(root: Path) -> None:
+    """As `sync_tree`, for very many files: their file system as a whole takes 0.2 s where 10,000 files
+    one by one take 3 to 16. Raises OSError when the disk says no."""
+    if _libc is None or not hasattr(_libc, "syncfs"):
+        sync_tree(root)
+        return
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(root))
+    finally:
+        os.close(descriptor)
 
 
 def point(link: Path, target: str) -> None:
