@@ -265,3 +265,18 @@ def test_a_project_that_is_packed_and_unpacked_has_the_same_files(
         found = contents(after)
         found.pop("timewright.json", None)
         assert found == kept
+
+
+def test_one_of_several_workers_is_chosen_on_the_command_line(tmp_path: Path) -> None:
+    files = {
+        "src/a.ts": WORKER,
+        "src/b.ts": WORKER.replace("greetings", "other"),
+        "src/workflow.ts": WORKFLOW,
+    }
+    for path, text in {**files, "src/activities.ts": ACTIVITIES, "package.json": '{"name": "two"}'}.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert run("pack", tmp_path).exit_code == 1
+    done = run("pack", tmp_path, "--worker", "src/b.ts")
+    assert done.exit_code == 0
+    assert read_spec(done.stdout.encode()).task_queue == "other"

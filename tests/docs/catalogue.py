@@ -132,7 +132,7 @@ SECTIONS: dict[Reason, Section] = {
         "Two specs can't be served on one task queue. The one that is live stays.",
         "Give one of them another deploy.taskQueue, or rename the workflow or activity.",
         (
-            Case("one workflow type twice", spec(), others=(spec(workflowId="other"),)),
+            Case("one workflow type or activity twice", spec(), others=(spec(workflowId="other"),)),
             Case(
                 "a process of its own on a queue that others use",
                 spec(),

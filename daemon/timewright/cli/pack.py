@@ -25,6 +25,7 @@ from timewright.edge.files import replace
 @click.option("--id", "workflow_id", default="", help="The workflowId. Without it: package.json's name.")
 @click.option("--name", default="", help="The name for people.")
 @click.option("--task-queue", default="", help="Sets deploy.taskQueue.")
+@click.option("--worker", default="", metavar="FILE", help="Which worker, where a project has several.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Pack these though they would be left out.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these out.")
 @click.option(
@@ -37,6 +38,7 @@ def command(
     workflow_id: str,
     name: str,
     task_queue: str,
+    worker: str,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     as_yaml: bool,
@@ -52,6 +54,8 @@ def command(
     found = _read(directory, output, host.limits, include, exclude)
     side = found.side or {}
     document = packed(Project(found.files, side), workflow_id=workflow_id, name=name, task_queue=task_queue)
+    if worker:
+        document["entrypoints"] = {**document.get("entrypoints", {}), "worker": worker}
     if "workflowId" not in document:
         document = {"workflowId": _id_of(directory), **document}
     as_yaml = as_yaml or output.endswith((".yaml", ".yml"))

@@ -172,7 +172,7 @@ DEPLOY = (
         {"enum": ["shared", "process"]},
         "`shared`: one Worker for all of the queue. `process`: your own `worker.ts`, alone on its queue",
         "process",
-        "`shared`",
+        "`shared`; `process` where a shared Worker can't stand for `worker.ts`",
     ),
     Field(
         "env",
