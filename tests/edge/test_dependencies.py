@@ -265,6 +265,10 @@ async def test_a_compiler_is_installed_once_and_its_range_is_settled(
     assert await make(tmp_path, offline=True).tool("typescript", "~5.6.0") == home
     assert await make(tmp_path, offline=True).tool("typescript", "5.6.2") == home
     assert (await dependencies.tool("typescript", "5.6.3")).parts[-3] == "typescript-5.6.3"
+    assert (await dependencies.tool("typescript", "=5.6.3")).parts[-3] == "typescript-5.6.3"
+    before = len(registry.requests)
+    await dependencies.tool("typescript", "=5.6.3")
+    assert len(registry.requests) == before
 
 
 def test_npm_sees_nothing_of_our_environment_but_what_it_needs(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def newest(wanted: str, versions: Iterable[str]) -> str | None:
 def is_exact(text: str) -> bool:
     """Whether a text is one plain version."""
     try:
-        Version(text.removeprefix("=").removeprefix("v"))
+        Version(text)
     except ValueError:
         return False
     return True
