@@ -18,25 +18,12 @@ from timewright.core.deploy import kind_of
 from timewright.core.document import Path, parse, show
 from timewright.core.errors import Problem, SpecError
 from timewright.core.names import forbidden_problem, id_problem, parents, path_problem
+from timewright.core.spec import CODE_FIELDS, SNAKE
 
 #: Holds what isn't a file: deploy, entrypoints, metadata, …; and, as `files`, what pack would leave out.
 SIDE_FILE = "timewright.json"
 
-_CODE = {
-    "workflowCode": "src/workflow.ts",
-    "activitiesCode": "src/activities.ts",
-    "workerCode": "src/worker.ts",
-}
 _JSON = {"packageJson": "package.json", "tsConfig": "tsconfig.json"}
-_SNAKE = {
-    "workflow_id": "workflowId",
-    "workflow_code": "workflowCode",
-    "activities_code": "activitiesCode",
-    "worker_code": "workerCode",
-    "package_json": "packageJson",
-    "ts_config": "tsConfig",
-    "tsconfig": "tsConfig",
-}
 
 
 @dataclass(frozen=True)
@@ -65,7 +52,7 @@ def unpacked(value: Any) -> Project:
     if problems:
         raise SpecError(problems)
     body = plain(value)
-    side = {key: item for key, item in body.items() if key not in (*_CODE, *_JSON, "files")}
+    side = {key: item for key, item in body.items() if key not in (*CODE_FIELDS, *_JSON, "files")}
     return Project(dict(sorted(files.items())), side)
 
 
@@ -81,7 +68,7 @@ def plain(root: Mapping[str, Any]) -> dict[str, Any]:
     body = dict(root)
     if _is_wrapped(root):
         body = {**root["data"], **{key: item for key, item in root.items() if key != "data"}}
-    for old, new in _SNAKE.items():
+    for old, new in SNAKE.items():
         if old in body:
             item = body.pop(old)
             body.setdefault(new, item)
@@ -94,7 +81,7 @@ def _is_wrapped(root: Mapping[str, Any]) -> bool:
 
 def _place(root: Mapping[str, Any], key: str) -> Path:
     """Where a key of the plain form really stands."""
-    spellings = (key, *(old for old, new in _SNAKE.items() if new == key))
+    spellings = (key, *(old for old, new in SNAKE.items() if new == key))
     for spelling in spellings:
         if spelling in root:
             return (spelling,)
@@ -108,7 +95,7 @@ def _place(root: Mapping[str, Any], key: str) -> Path:
 def _given(root: Mapping[str, Any]) -> Iterator[tuple[Path, Any, Any]]:
     """(place in the document, path, text) of every file; `packageJson` stands for package.json."""
     body = plain(root)
-    for key, path in _CODE.items():
+    for key, path in CODE_FIELDS.items():
         if body.get(key) is not None:
             yield _place(root, key), path, body[key]
     for key, path in _JSON.items():

@@ -114,7 +114,8 @@ def peek_workflow_id(data: bytes, *, is_yaml: bool = False, limits: Limits | Non
 
 # The reader ------------------------------------------------------------------------------------
 
-_SNAKE = {
+#: Keys as database rows have them.
+SNAKE = {
     "workflow_id": "workflowId",
     "workflow_code": "workflowCode",
     "activities_code": "activitiesCode",
@@ -123,7 +124,8 @@ _SNAKE = {
     "ts_config": "tsConfig",
     "tsconfig": "tsConfig",
 }
-_CODE_FIELDS = {
+#: Fields of a compile result, and the files that they become.
+CODE_FIELDS = {
     "workflowCode": "src/workflow.ts",
     "activitiesCode": "src/activities.ts",
     "workerCode": "src/worker.ts",
@@ -183,7 +185,7 @@ class _Reader:
         body = root
         if "workflowId" not in root and isinstance(root.get("data"), dict):
             body = {**root["data"], **{key: value for key, value in root.items() if key != "data"}}
-        for old, new in _SNAKE.items():
+        for old, new in SNAKE.items():
             if old in body and new not in body:
                 body = {**body, new: body[old]}
         return body
@@ -212,7 +214,7 @@ class _Reader:
                 self.problem(("success",), "is false: the builder did not compile this workflow")
             self.problem((), "not compiled", "compile the workflow in the builder and export it again")
             return False
-        if not any(key in body for key in (*_CODE_FIELDS, "files")):
+        if not any(key in body for key in (*CODE_FIELDS, "files")):
             self.reason = Reason.NOT_COMPILED
             self.problem(
                 (),
@@ -250,7 +252,7 @@ class _Reader:
         return files
 
     def _raw_files(self, body: Mapping[str, Any]) -> Iterator[tuple[Path, str, Any]]:
-        for key, path in _CODE_FIELDS.items():
+        for key, path in CODE_FIELDS.items():
             if body.get(key) is not None:
                 yield (key,), path, body[key]
         given = body.get("files")

@@ -18,12 +18,12 @@ from typing import Final, Literal
 
 from timewright.core import diagnostics
 from timewright.core.errors import DeployError, Reason
+from timewright.core.spec import emitted
 from timewright.edge import esbuild, files, tstree
 from timewright.edge.bundle import Bundler, Part
 from timewright.edge.sdkbase import SdkBases, package_version
 from timewright.edge.tschild import Limits
 from timewright.edge.tsjudge import Judges
-from timewright.edge.tstree import emitted
 
 __all__ = ["CompileJob", "CompileResult", "Compiler", "Mode", "emitted"]
 

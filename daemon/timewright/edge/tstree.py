@@ -9,22 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from timewright.core.aliases import Aliases
+from timewright.core.spec import emitted
 from timewright.core.specifiers import Output, rewrite
 
-#: What a source is compiled to.
-EMITTED: Final = {".ts": ".js", ".tsx": ".js", ".jsx": ".js", ".mts": ".mjs", ".cts": ".cjs"}
 _CODE: Final = frozenset({".ts", ".tsx", ".mts", ".cts", ".jsx"})
 _SCRIPTS: Final = (".js", ".mjs", ".cjs")
 #: At the top of a release, not the spec's: what we make, and what installs or configures things.
 _OURS: Final = frozenset({"dist", "bundle", "node_modules"})
 _TOP: Final = frozenset({"package.json", "tsconfig.json", "release.toml"})
-
-
-def emitted(source: str, root: str = "src") -> str:
-    """Where the compiler puts a source: src/a/b.ts → dist/a/b.js; with root '.', a/b.ts → dist/a/b.js."""
-    path = PurePosixPath(source)
-    below = path.relative_to(root) if path.is_relative_to(root) else PurePosixPath(*path.parts[1:])
-    return PurePosixPath("dist", below).with_suffix(EMITTED.get(path.suffix, path.suffix)).as_posix()
 
 
 def is_declaration(name: str) -> bool:
