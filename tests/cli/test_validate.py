@@ -216,7 +216,7 @@ def reasons(result: dict[str, Any]) -> list[str]:
 
 def test_errors_exit_with_1_and_warnings_with_0_unless_strict(desk: Desk) -> None:
     desk.put("good.json", document())
-    desk.put("warned.json", document(tsConfig={"compilerOptions": {"outDir": "x"}}))
+    desk.put("warned.json", document(tsConfig={"compilerOptions": {"outDir": "/x"}}))
     desk.put("bad.json", {"workflowId": "x"})
     assert desk.run("good.json").exit_code == 0
     assert desk.run("warned.json").exit_code == 0

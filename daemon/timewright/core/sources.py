@@ -18,8 +18,8 @@ CODE: Final = (".ts", ".tsx", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs")
 TYPESCRIPT: Final = CODE[:4]
 DECLARATIONS: Final = (".d.ts", ".d.mts", ".d.cts")
 _JS_TO_TS: Final = {".js": (".ts", ".tsx"), ".mjs": (".mts",), ".cjs": (".cts",), ".jsx": (".tsx",)}
-#: Steps through re-exports: a hostile spec has a chain of files with thousands of names.
-_MOST_STEPS: Final = 20_000
+#: Names in all indexes of exports: only a hostile spec has so many.
+_MOST_STEPS: Final = 100_000
 _LOOKED_UP: Final = ("", *CODE[:4], ".d.ts", *CODE[4:], ".json", *(f"/index{suffix}" for suffix in CODE))
 _WRAPPERS: Final = (
     "as_expression",
@@ -27,6 +27,9 @@ _WRAPPERS: Final = (
     "satisfies_expression",
     "non_null_expression",
 )
+
+
+_Index = dict[str, bool | tuple[str, str]]
 
 
 def is_code(path: str) -> bool:
@@ -104,34 +107,57 @@ class Sources:
     def exports(self, entry: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """(functions, other values) that a file exports, followed through re-exports within the spec.
 
-        Raises SpecError where that takes more steps than any real project: names times files.
+        Raises SpecError where that takes more steps than any real project.
         """
-        functions: dict[str, None] = {}
-        values: dict[str, None] = {}
-        queue: list[tuple[str, str, str]] = [(entry, "*", "*")]  # file, name to export as, name there
-        seen: set[tuple[str, str, str]] = set()
+        indexes: dict[str, _Index] = {}
+        functions: list[str] = []
+        values: list[str] = []
+        for name in self._index(entry, indexes):
+            found = self._settled(entry, name, indexes)
+            if found is not None:
+                (functions if found else values).append(name)
+        return tuple(sorted(functions)), tuple(sorted(values))
+
+    def _settled(self, path: str, name: str, indexes: dict[str, _Index]) -> bool | None:
+        """Whether an exported name is a function in the end; None when it leads out of the spec."""
+        seen: set[tuple[str, str]] = set()
+        while (path, name) not in seen:
+            seen.add((path, name))
+            found = self._index(path, indexes).get(name)
+            if not isinstance(found, tuple):
+                return found
+            path, name = found
+            if name == "*":
+                return False  # a whole module under one name
+        return None
+
+    def _index(self, path: str, indexes: dict[str, _Index]) -> _Index:
+        """What a file exports by itself and through `export *`: name → whether it is a function, or the
+        (file, name) that it is in truth. Made once for each file that is asked for, so that many names
+        through a long chain of files cost their sum and not their product."""
+        if path in indexes:
+            return indexes[path]
+        made: _Index = {}
+        queue, seen = deque([path]), {path}
         while queue:
-            job = queue.pop()
-            path, new, old = job
-            if job in seen or path not in self.files:
-                continue
-            seen.add(job)
-            if len(seen) > _MOST_STEPS:
-                raise SpecError(
-                    [Problem(entry, "re-exports too many names", "export fewer, or more directly")]
-                )
-            module = self.module(path)
-            for names, found in ((module.functions, functions), (module.values, values)):
-                found.update(dict.fromkeys(names if old == "*" else [new] if old in names else []))
+            current = queue.popleft()
+            module = self.module(current)
+            own: _Index = {**dict.fromkeys(module.values, False), **dict.fromkeys(module.functions, True)}
             for specifier, exported, original in module.reexports:
-                target = self.resolve(path, specifier)
+                target = self.resolve(current, specifier)
                 if target is None:
                     continue
-                if old == "*":
-                    queue.append((target, exported, original))
-                elif exported in (old, "*"):
-                    queue.append((target, new, old if exported == "*" else original))
-        return tuple(sorted(functions)), tuple(sorted(values.keys() - functions.keys()))
+                if exported != "*":
+                    own[exported] = (target, original)
+                elif target not in seen:
+                    seen.add(target)
+                    queue.append(target)
+            for name, found in own.items():
+                made.setdefault(name, found)  # what is nearer counts
+        indexes[path] = made
+        if sum(map(len, indexes.values())) > _MOST_STEPS:
+            raise SpecError([Problem(path, "re-exports too many names", "export fewer, or more directly")])
+        return made
 
     def literal(self, path: str, node: Node | None, hops: int = 8) -> str | None:
         """The text that an expression has for certain; None when it can't be seen.
