@@ -169,11 +169,12 @@ async def provide(
 ) -> Tools:
     """Have a spec's packages and its TypeScript installed. Raises DeployError."""
     installed = await dependencies.get(prepared.needs, progress)
-    shipped = dict(typescripts(dependencies.toolchain))
     wanted = prepared.typescript
-    if wanted is None or wanted in shipped:
-        return Tools(installed.path, shipped[wanted] if wanted else None, installed.warnings)
-    home = await dependencies.tool("typescript", wanted, progress)
+    if wanted is None:
+        return Tools(installed.path, None, installed.warnings)
+    home = dict(typescripts(dependencies.toolchain)).get(wanted)
+    if home is None:
+        home = await dependencies.tool("typescript", wanted, progress)
     return Tools(installed.path, home, installed.warnings)
 
 

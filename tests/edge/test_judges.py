@@ -15,6 +15,7 @@ from timewright.core.errors import DeployError, Reason
 from timewright.core.tsconfig import compiler_options, render
 from timewright.edge import process
 from timewright.edge.compiler import CompileJob, Compiler
+from timewright.edge.toolchain import typescripts
 from timewright.edge.tsbases import tsconfig_bases
 from timewright.edge.tschild import tsc_binary
 
@@ -22,6 +23,7 @@ from tests.edge.toolbox import TOOLCHAIN, write_release
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+SHIPPED = dict(typescripts(TOOLCHAIN))
 WORKFLOW = "src/workflow.ts"
 GOOD = {WORKFLOW: "export async function w(): Promise<void> {}\n"}
 #: One that TypeScript 5 takes and 7 doesn't know any more.
@@ -37,7 +39,7 @@ async def compiler(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Co
 
 
 async def test_three_versions_come_with_us(compiler: Compiler) -> None:
-    assert sorted(compiler.shipped) == ["5.9.3", "6.0.3", compiler.typescript_version]
+    assert sorted(SHIPPED) == ["5.9.3", "6.0.3", compiler.typescript_version]
 
 
 async def test_the_identity_names_the_version_that_judges(compiler: Compiler, tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ async def test_the_version_that_a_spec_pins_checks_and_emits(
     compiler: Compiler, tmp_path: Path, version: str
 ) -> None:
     release = write_release(tmp_path / "r", GOOD, options=OLD, typescript=version)
-    result = await compiler.compile(CompileJob(release, WORKFLOW, typescript=compiler.shipped[version]))
+    result = await compiler.compile(CompileJob(release, WORKFLOW, typescript=SHIPPED[version]))
     assert result.lane == f"node-{version}"
     assert result.warnings == ()
     assert "__awaiter" in (release / "dist" / "workflow.js").read_text()
@@ -63,7 +65,7 @@ async def test_the_version_that_a_spec_pins_checks_and_emits(
 
 async def test_our_own_version_by_its_directory_is_the_warm_one(compiler: Compiler, tmp_path: Path) -> None:
     release = write_release(tmp_path / "r", GOOD)
-    ours = compiler.shipped[compiler.typescript_version]
+    ours = SHIPPED[compiler.typescript_version]
     assert (await compiler.compile(CompileJob(release, WORKFLOW, typescript=ours))).lane == "warm-1"
 
 
@@ -117,7 +119,7 @@ async def test_errors_in_unreached_files_are_warnings(
 ) -> None:
     release = write_release(tmp_path / "r", LOST, typescript=version)
     unreached = tuple(sorted(set(LOST) - {WORKFLOW}))
-    package = compiler.shipped.get(version)
+    package = SHIPPED.get(version)
     if package is not None:  # a first start takes longer than anybody waits for this
         await compiler.compile(CompileJob(release, WORKFLOW, typescript=package))
     before = {path.relative_to(release) for path in release.rglob("*")}
@@ -260,7 +262,7 @@ async def test_no_option_that_we_let_through_is_refused_by_the_compiler(
         (release / "tsconfig.json").write_text(render(made, [WORKFLOW]))
         try:
             await compiler.compile(
-                CompileJob(release, WORKFLOW, bundle="off", typescript=compiler.shipped.get(version))
+                CompileJob(release, WORKFLOW, bundle="off", typescript=SHIPPED.get(version))
             )
         except DeployError as error:
             refused.append(f"{tsconfig}: {error.message}")

@@ -16,11 +16,12 @@ from timewright.core.syntax import Module, Reference, read_module, string, text
 #: Suffixes of code, in the order in which a name without one is looked up.
 CODE: Final = (".ts", ".tsx", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs")
 TYPESCRIPT: Final = CODE[:4]
+JAVASCRIPT: Final = CODE[4:]
 DECLARATIONS: Final = (".d.ts", ".d.mts", ".d.cts")
 _JS_TO_TS: Final = {".js": (".ts", ".tsx"), ".mjs": (".mts",), ".cjs": (".cts",), ".jsx": (".tsx",)}
 #: Names in all indexes of exports: only a hostile spec has so many.
 _MOST_STEPS: Final = 100_000
-_LOOKED_UP: Final = ("", *CODE[:4], ".d.ts", *CODE[4:], ".json", *(f"/index{suffix}" for suffix in CODE))
+_LOOKED_UP: Final = ("", *TYPESCRIPT, ".d.ts", *JAVASCRIPT, ".json", *(f"/index{suffix}" for suffix in CODE))
 _WRAPPERS: Final = (
     "as_expression",
     "parenthesized_expression",

@@ -28,7 +28,7 @@ from timewright.core.names import (
     path_problem,
 )
 from timewright.core.policy import merge
-from timewright.core.sources import CODE, Sources, is_code
+from timewright.core.sources import JAVASCRIPT, Sources, is_code
 from timewright.core.tsconfig import compiler_options
 
 
@@ -74,7 +74,7 @@ class Spec:
     @property
     def javascript(self) -> bool:
         """Whether some of the code that counts is JavaScript."""
-        return any(is_code(path) and path.endswith(CODE[4:]) for path in self.reached)
+        return any(is_code(path) and path.endswith(JAVASCRIPT) for path in self.reached)
 
 
 Pin = Callable[[Mapping[str, Any], str | None], str]

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -118,11 +118,6 @@ class Compiler:
             "sdk": self.sdk_version,
         }
         return " ".join(f"{name}={value}" for name, value in parts.items())
-
-    @property
-    def shipped(self) -> Mapping[str, Path]:
-        """The TypeScript versions that come with us, and their directories (for `CompileJob.typescript`)."""
-        return self._judges.shipped() if self._judges is not None else {}
 
     @property
     def fallback(self) -> str:

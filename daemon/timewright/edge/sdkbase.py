@@ -18,6 +18,7 @@ from typing import Final
 from timewright.core.errors import DeployError, Reason
 from timewright.core.sourcemap import State
 from timewright.edge import files, process
+from timewright.edge.toolchain import version_of
 
 #: What workflow code may `require` without a base of its own.
 SPECIFIERS: Final = (
@@ -158,10 +159,8 @@ def _load(home: Path) -> Base:
 
 def package_version(toolchain: Path, name: str) -> str:
     """The installed version of a package. Raises DeployError(COMPILER_UNAVAILABLE) when it isn't there."""
-    try:
-        manifest = json.loads((toolchain / "node_modules" / name / "package.json").read_bytes())
-        return str(manifest["version"])
-    except (OSError, ValueError, KeyError):
-        raise DeployError(
-            Reason.COMPILER_UNAVAILABLE, f"{name} is not installed", hint=f"run `npm ci` in {toolchain}"
-        ) from None
+    if version := version_of(toolchain / "node_modules" / name):
+        return version
+    raise DeployError(
+        Reason.COMPILER_UNAVAILABLE, f"{name} is not installed", hint=f"run `npm ci` in {toolchain}"
+    )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from timewright.core.errors import DeployError, Problem, Reason
+from timewright.core.sources import TYPESCRIPT
 from timewright.edge.sdkbase import package_version
 from timewright.edge.tschild import ChildGoneError, Limits, machine
 from timewright.edge.tsjob import Checked, Job
@@ -44,12 +45,6 @@ class Judges:
     async def close(self) -> None:
         await asyncio.gather(self.service.close(), self.hosts.close())
 
-    def shipped(self) -> dict[str, Path]:
-        """Version → directory of the `typescript` package, for those that come with us."""
-        modules = self.toolchain / "node_modules"
-        found = (modules / name for name in ("typescript", "typescript-5", "typescript-6"))
-        return {installed_version(path): path for path in found if path.is_dir()}
-
     async def compile(self, directory: Path, root: str = "src", typescript: Path | None = None) -> Checked:
         """Check and emit, as `TypeScriptService.compile` says, by the `typescript` package in a directory."""
         version = self._version(typescript)
@@ -66,7 +61,7 @@ class Judges:
         self, directory: Path, names: Sequence[str], root: str = "src", typescript: Path | None = None
     ) -> tuple[str, ...]:
         """Errors in files that no entry point reaches, as a few lines. Never raises, never takes long."""
-        names = [name for name in names if name.endswith((".ts", ".tsx", ".mts", ".cts"))]
+        names = [name for name in names if name.endswith(TYPESCRIPT)]
         if not names:
             return ()
         try:

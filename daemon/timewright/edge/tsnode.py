@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.edge import process
+from timewright.edge.toolchain import version_of
 from timewright.edge.tschild import MIB, ChildGoneError, Limits
 from timewright.edge.tsjob import Checked, Job
 
@@ -283,12 +284,10 @@ def _too_big() -> DeployError:
 
 def installed_version(package: Path) -> str:
     """The version of the `typescript` package in a directory. Raises DeployError(COMPILER_UNAVAILABLE)."""
-    try:
-        manifest = json.loads((package / "package.json").read_bytes())
-        return str(manifest["version"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DeployError(
-            Reason.COMPILER_UNAVAILABLE,
-            f"there is no TypeScript in {package.name}",
-            hint="the one that package.json asks for was not installed whole",
-        ) from None
+    if version := version_of(package):
+        return version
+    raise DeployError(
+        Reason.COMPILER_UNAVAILABLE,
+        f"there is no TypeScript in {package.name}",
+        hint="the one that package.json asks for was not installed whole",
+    )

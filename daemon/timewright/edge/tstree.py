@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from timewright.core.aliases import Aliases
+from timewright.core.sources import DECLARATIONS
 from timewright.core.spec import emitted
 from timewright.core.specifiers import Output, rewrite
 
@@ -20,7 +21,7 @@ _TOP: Final = frozenset({"package.json", "tsconfig.json", "release.toml"})
 
 
 def is_declaration(name: str) -> bool:
-    return name.endswith((".d.ts", ".d.mts", ".d.cts"))
+    return name.endswith(DECLARATIONS)
 
 
 def is_code(name: str) -> bool:
