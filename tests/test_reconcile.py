@@ -98,8 +98,8 @@ class Bench:
         await self.reconciler.run_pass()
         await self.reconciler.settled()
 
-    def history(self, name: str) -> list[Status]:
-        return [event.new for event in self.world.state.history(name)]
+    def history(self, name: str) -> list[str]:
+        return [event.new for event in self.world.state.history(name) if event.kind == "status"]
 
 
 @asynccontextmanager

@@ -159,6 +159,8 @@ class Builder:
             typescript=compiled.typescript,
             bundle=sha256(part.read_bytes()) if part.is_file() else None,
             prune=spec.deploy.prune,
+            owner=spec.deploy.owner or "",
+            depends_on=spec.deploy.depends_on,
             env=dict(spec.deploy.env),
             warnings=compiled.warnings,
         )

@@ -26,6 +26,8 @@ class Source:
     max_deletes: float = 0.1
     scan_interval_s: float = 10.0
     settle_s: float = 2.0
+    vanish_s: float = 5.0
+    allow_empty: bool = False
     max_spec_bytes: int = 8 * 1024 * 1024
     max_files: int = 500
 
@@ -87,6 +89,30 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class Health:
+    revert: bool = True
+    trial_s: float = 60.0
+    pollers: bool = True
+
+
+@dataclass(frozen=True)
+class Drift:
+    interval_s: float = 300.0
+    heal: bool = False
+
+
+@dataclass(frozen=True)
+class Api:
+    socket: str = ""
+    socket_mode: str = "0600"
+    peers: list[str] = field(default_factory=list)
+    listen: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tokens_file: str = ""
+
+
+@dataclass(frozen=True)
 class Log:
     level: str = "info"
     format: str = "auto"
@@ -104,6 +130,9 @@ class Config:
     temporal: Temporal = field(default_factory=Temporal)
     releases: Releases = field(default_factory=Releases)
     retry: Retry = field(default_factory=Retry)
+    health: Health = field(default_factory=Health)
+    drift: Drift = field(default_factory=Drift)
+    api: Api = field(default_factory=Api)
     log: Log = field(default_factory=Log)
     base: Path = field(default_factory=Path.cwd)
     origin: Mapping[str, str] = field(default_factory=dict)
@@ -132,6 +161,15 @@ class Config:
     @property
     def worker_url(self) -> str:
         return self.worker.url or f"unix:{self.data_path / 'worker.sock'}"
+
+    @property
+    def api_socket(self) -> Path:
+        """Where the API listens for this host's users."""
+        return self._path(self.api.socket) if self.api.socket else self.data_path / "api.sock"
+
+    @property
+    def tokens_path(self) -> Path:
+        return self._path(self.api.tokens_file) if self.api.tokens_file else self.data_path / "tokens.toml"
 
     @property
     def state_path(self) -> Path:
@@ -180,6 +218,7 @@ KNOWN_VARIABLES = {
 _CHOICES = {
     "compiler.mode": ("check", "transpile", "off"),
     "compiler.typescript": ("pinned", "bundled"),
+    "api.socket_mode": ("0600", "0660", "0666"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("auto", "pretty", "json"),
 }

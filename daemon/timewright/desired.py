@@ -24,7 +24,7 @@ from timewright.world import World
 #: How often a file may take the daemon down before it is no longer looked at.
 _MOST_CRASHES = 3
 #: Raised when parsing changes what it finds, so that cached results are thrown away.
-_PARSER = 2
+_PARSER = 3
 
 
 @dataclass(frozen=True)
@@ -261,6 +261,11 @@ def wanted_of(prepared: Prepared, path: str, content: str, defaults: Defaults = 
         keep_releases=spec.deploy.keep_releases,
         warnings=prepared.warnings,
         defaults=defaults,
+        asked=prepared.asked,
+        owner=spec.deploy.owner or "",
+        depends_on=spec.deploy.depends_on,
+        suspend=spec.deploy.suspend,
+        auto_revert=spec.deploy.auto_revert,
     )
 
 
@@ -311,7 +316,7 @@ def _from_row(path: str, row: Mapping[str, Any]) -> _Entry:
     if "wanted" in row:
         values = dict(row["wanted"])
         values["placement"] = Placement(**values["placement"])
-        for key in ("workflow_types", "activity_names", "warnings"):
+        for key in ("workflow_types", "activity_names", "warnings", "depends_on"):
             values[key] = tuple(values[key])
         values["defaults"] = defaults
         return _Entry(seen, Wanted(**values), defaults)

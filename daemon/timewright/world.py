@@ -14,7 +14,7 @@ from timewright import log
 from timewright.config import Config
 from timewright.core.plan import Live
 from timewright.core.prepare import Host
-from timewright.core.state import Failure, Health, Record, Status
+from timewright.core.state import Failure, Health, Record, Status, Suspension
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies
@@ -22,6 +22,17 @@ from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
 from timewright.edge.statefile import StateFile
 from timewright.edge.worker import WorkerHost
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row that went into the history: the record before and after it. `timings`: milliseconds by stage."""
+
+    kind: str
+    before: Record
+    after: Record
+    digest: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,6 +54,13 @@ class World:
     pool_versions: dict[Key, PoolVersion] = field(default_factory=dict)
     pool_links: dict[Key, str] = field(default_factory=dict)
     pool_locks: dict[Key, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    suspension: Suspension | None = None  # of everything
+    listeners: list[Callable[[Change], None]] = field(default_factory=list)
+
+    def changed(self, change: Change) -> None:
+        """Tell who listens (metrics, the event stream) of something that went into the history."""
+        for listener in self.listeners:
+            listener(change)
 
     # where a workflow stands
 
@@ -59,13 +77,32 @@ class World:
         timings: Mapping[str, float] | None = None,
         **changes: Any,
     ) -> Record:
-        """A transition: row, history and one log line, all of the same `because`."""
+        """A transition: row, history and one log line, all of the same `because`. `changes`: `actor`, and
+        further fields of Record."""
         moved = self.state.transition(
             record, new, because=because, now=self.clock(), digest=digest, timings=timings, **changes
         )
         self.records[record.workflow_id] = moved
         self._log_move(record, moved, digest, timings or {})
+        self.changed(Change("status", record, moved, digest, dict(timings or {})))
         return moved
+
+    def change(
+        self, workflow_id: str, kind: str, old: str, new: str, because: str, *, actor: str = "", **fields: Any
+    ) -> Record:
+        """Something that is no transition of the status and belongs into the history all the same: `kind` is
+        'health', 'pin', 'suspension', 'drift', … Row, history and one log line, of the same `because`."""
+        record = self.record(workflow_id)
+        changed = replace(record, **fields)
+        self.state.record_change(
+            changed, kind=kind, old=old, new=new, because=because, actor=actor, now=self.clock()
+        )
+        self.records[workflow_id] = changed
+        worse = new in (Health.DEGRADED, Health.MISSING) or kind == "drift"
+        say = log.get().warning if worse else log.get().info
+        say(kind, workflow=workflow_id, old=old, new=new, because=because, **({"by": actor} if actor else {}))
+        self.changed(Change(kind, record, changed))
+        return changed
 
     def note(self, record: Record, **changes: Any) -> Record:
         """Change what is known of a workflow without moving it; nothing happens when nothing changes."""
@@ -76,14 +113,16 @@ class World:
         return changed
 
     def set_health(self, workflow_id: str, health: Health, reason: str = "") -> None:
+        """Keep a workflow's health. Only another word makes a row of history: a reason may change often."""
         record = self.records.get(workflow_id)
         if record is None or (record.health, record.health_reason) == (health, reason):
             return
-        worse = health in (Health.DEGRADED, Health.MISSING)
-        say = log.get().warning if worse else log.get().info
-        if worse or (record.health is not health and record.health is not Health.UNKNOWN):
-            say("health", workflow=workflow_id, health=health, because=reason)
-        self.note(record, health=health, health_reason=reason, health_since=self.clock())
+        if record.health is health:
+            self.note(record, health_reason=reason)
+            return
+        fields: dict[str, Any] = {"health": health, "health_reason": reason, "health_since": self.clock()}
+        because = reason or ("it is served as it should be" if health is Health.HEALTHY else "")
+        self.change(workflow_id, "health", record.health, health, because, **fields)
 
     def _log_move(self, old: Record, new: Record, digest: str, timings: Mapping[str, float]) -> None:
         failed = new.status is Status.DEPLOYMENT_FAILED

@@ -19,8 +19,8 @@ ROOMS = {"core": "DECIDES", "edge": "TOUCHES", "cli": "SHOWS", "api": "SHOWS"}
 LAYERS = (
     {"core"},
     {"edge"},
-    {"reconcile", "apply", "build", "desired", "health", "policies", "pooling", "world"},
-    {"service", "embedded"},
+    {"reconcile", "apply", "build", "desired", "drift", "health", "policies", "pooling", "views", "world"},
+    {"control", "service", "embedded", "metrics"},
     {"cli", "api"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

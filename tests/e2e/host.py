@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
-from timewright.cli.common import workflow_view
 from timewright.core.errors import TimewrightError
 from timewright.edge.statefile import StateFile
+from timewright.views import workflow_view
 
 REPO = Path(__file__).resolve().parents[2]
 BASES = Path(tempfile.mkdtemp(prefix="timewright-e2e-")) / "base"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from timewright.core.errors import Problem, Reason, TimewrightError
 from timewright.core.state import Failure, Health, IllegalTransitionError, Record, Status
-from timewright.edge.statefile import SCHEMA, StateFile
+from timewright.edge.statefile import StateFile
+from timewright.edge.stateschema import SCHEMA
 
 from tests.support import NOW, child_env, make_record, python, run_python
 

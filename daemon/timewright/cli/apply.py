@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from timewright import log
-from timewright.cli.common import json_option, print_json, settings, settings_options, workflow_view
+from timewright.cli.common import json_option, print_json, settings, settings_options
 from timewright.cli.status import print_workflows
 from timewright.edge.statefile import StateFile
 from timewright.service import apply_once
+from timewright.views import workflow_view
 
 _MANY = 8  # deploys: fewer are over before a bar is read
 

@@ -16,14 +16,14 @@ from rich.markup import escape
 
 from timewright.config import Config, load
 from timewright.core.document import Limits
-from timewright.core.errors import Problem, TimewrightError
+from timewright.core.errors import TimewrightError
 from timewright.core.prepare import Host
-from timewright.core.state import Failure, Health, Record, Status
+from timewright.core.state import Health, Status
 from timewright.service import make_compiler, make_host
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-STYLES = {
+STYLES: dict[str, str] = {
     Status.DEPLOYED: "green",
     Status.DEPLOYMENT_FAILED: "red",
     Status.DEPLOYING: "cyan",
@@ -79,7 +79,7 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def paint(word: Status | Health) -> str:
+def paint(word: str) -> str:
     style = STYLES.get(word, "")
     return f"[{style}]{word}[/]" if style else str(word)
 
@@ -130,51 +130,3 @@ def ago(moment: float, now: float | None = None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
-
-
-def workflow_view(record: Record) -> dict[str, Any]:
-    """One workflow, as `--json` shows it."""
-    return {
-        "workflowId": record.workflow_id,
-        "name": record.name,
-        "status": record.status,
-        "since": _time(record.since),
-        "because": record.because,
-        "sync": record.sync(),
-        "health": record.health,
-        "healthReason": record.health_reason,
-        "healthSince": _time(record.health_since),
-        "source": record.source,
-        "revision": record.revision,
-        "lastGoodRead": _time(record.read_at),
-        "attempted": record.attempted or None,
-        "applied": record.applied or None,
-        "release": record.applied[:12] or None,
-        "pool": record.pool or None,
-        "lastError": failure_view(record.failure) if record.failure else None,
-        "attempts": record.attempts,
-        "retryAt": _time(record.retry_at),
-        "held": record.held or None,
-        "warnings": list(record.warnings),
-    }
-
-
-def failure_view(failure: Failure) -> dict[str, Any]:
-    return {
-        "reason": failure.reason,
-        "message": failure.message,
-        "problems": [problem_view(problem) for problem in failure.problems],
-    }
-
-
-def problem_view(problem: Problem) -> dict[str, Any]:
-    return {key: value for key, value in problem.__dict__.items() if value not in ("", None)}
-
-
-def _time(moment: float | None) -> str | None:
-    if not moment:
-        return None
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
-
-
-iso = _time

@@ -13,8 +13,9 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from timewright import __version__
-from timewright.cli.common import printable, problem_view
+from timewright.cli.common import printable
 from timewright.core.errors import Problem, Reason
+from timewright.views import problem_view
 
 ERROR, WARNING = "error", "warning"
 #: The rule of findings that stop nothing.

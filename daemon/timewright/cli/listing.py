@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from timewright.cli.common import json_option, print_json, settings, settings_options, workflow_view
+from timewright.cli.common import json_option, print_json, settings, settings_options
 from timewright.core.state import Status
 from timewright.edge.statefile import StateFile
+from timewright.views import workflow_view
 
 
 @click.command("list")

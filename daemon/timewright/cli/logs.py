@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from timewright.cli.common import (
     console,
-    failure_view,
-    iso,
     json_option,
     paint,
     safe,
@@ -20,6 +17,7 @@ from timewright.cli.common import (
     settings_options,
 )
 from timewright.edge.statefile import Event, StateFile
+from timewright.views import event_view
 
 _POLL = 0.3  # seconds between looks with --follow
 
@@ -61,7 +59,7 @@ def command(
 
 def _print(event: Event, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_view(event), ensure_ascii=False))
+        click.echo(json.dumps(event_view(event), ensure_ascii=False))
         return
     took = f" ({round(sum(event.timings.values()))} ms)" if event.timings else ""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
@@ -71,19 +69,3 @@ def _print(event: Event, as_json: bool) -> None:
     if event.failure is not None:
         for problem in event.failure.problems:
             out.print(f"    {safe(str(problem))}")
-
-
-def _view(event: Event) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "at": iso(event.at),
-        "workflowId": event.workflow_id,
-        "old": event.old,
-        "new": event.new,
-        "because": event.because,
-        "release": event.digest[:12] or None,
-        "revision": event.revision,
-        "source": event.source,
-        "error": failure_view(event.failure) if event.failure else None,
-        "timingsMs": dict(event.timings),
-    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,7 +13,6 @@ from timewright.cli.common import (
     console,
     json_option,
     print_json,
-    problem_view,
     safe,
     settings,
     settings_options,
@@ -24,6 +22,7 @@ from timewright.core.plan import Action, Deploy, Desired, Hold, Refuse, Settle, 
 from timewright.edge.statefile import StateFile
 from timewright.reconcile import Reconciler
 from timewright.service import make_world
+from timewright.views import action_view
 
 CHANGES = 3
 _SIGNS = {
@@ -48,7 +47,11 @@ def command(
     desired, actions = asyncio.run(_plan(config))
     if as_json:
         print_json(
-            {"complete": desired.complete, "problem": desired.problem, "actions": [_view(a) for a in actions]}
+            {
+                "complete": desired.complete,
+                "problem": desired.problem,
+                "actions": [action_view(a) for a in actions],
+            }
         )
     else:
         _show(desired, actions)
@@ -70,21 +73,6 @@ async def _plan(config: Config) -> tuple[Desired, tuple[Action, ...]]:
     finally:
         await world.worker.close()
         state.close()
-
-
-def _view(action: Action) -> dict[str, Any]:
-    view: dict[str, Any] = {
-        "action": type(action).__name__.lower(),
-        "workflowId": action.workflow_id,
-        "because": action.because,
-    }
-    if isinstance(action, Deploy):
-        view["release"] = action.wanted.digest[:12]
-        view["source"] = action.wanted.source
-    if isinstance(action, Refuse):
-        view |= {"source": action.source, "reason": action.reason}
-        view["problems"] = [problem_view(problem) for problem in action.problems]
-    return view
 
 
 def _show(desired: Desired, actions: tuple[Action, ...]) -> None:

@@ -12,19 +12,17 @@ from rich.table import Table
 from timewright.cli.common import (
     ago,
     console,
-    failure_view,
-    iso,
     json_option,
     paint,
     print_json,
     safe,
     settings,
     settings_options,
-    workflow_view,
 )
 from timewright.core.errors import TimewrightError
 from timewright.core.state import Record, Status
 from timewright.edge.statefile import StateFile
+from timewright.views import failure_view, iso, workflow_view
 
 _NAMES = 5  # of workflows that share one reason: the table has them all
 

@@ -9,18 +9,19 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from timewright.core.document import Path
-from timewright.core.names import name_problem
+from timewright.core.names import id_problem, name_problem
 
 T = TypeVar("T")
 
 _LATER = {
     "rollout": "progressive rollouts",
     "replay": "the replay gate",
-    "autoRevert": "automatic rollback",
-    "dependsOn": "ordering between specs",
-    "suspend": "suspending",
 }
-KEYS = ("taskQueue", "namespace", "owner", "isolation", "prune", "keepReleases", "env")
+KEYS = (
+    *("taskQueue", "namespace", "owner", "isolation", "prune", "keepReleases", "env"),
+    *("dependsOn", "suspend", "autoRevert"),
+)
+_MOST_DEPENDS_ON = 100
 _OWN_PREFIXES = ("TEMPORAL_", "TIMEWRIGHT_", "NODE_", "LD_")
 
 
@@ -35,6 +36,9 @@ class Deploy:
     prune: bool | None = None
     keep_releases: int | None = None
     env: tuple[tuple[str, str], ...] = ()
+    depends_on: tuple[str, ...] = ()
+    suspend: bool = False
+    auto_revert: bool | None = None
 
 
 @dataclass
@@ -62,11 +66,14 @@ class DeployReader:
         return Deploy(
             task_queue=self._queue_name(value, "taskQueue"),
             namespace=self._queue_name(value, "namespace"),
-            owner=self._typed(value, "owner", str, "a string"),
+            owner=self._queue_name(value, "owner"),
             isolation=self._isolation(value),
             prune=self._typed(value, "prune", bool, "true or false"),
             keep_releases=self._keep(value),
             env=self._env(value),
+            depends_on=self._depends_on(value),
+            suspend=bool(self._typed(value, "suspend", bool, "true or false")),
+            auto_revert=self._typed(value, "autoRevert", bool, "true or false"),
         )
 
     def _typed(self, block: Mapping[str, Any], key: str, kind: type[T], words: str) -> T | None:
@@ -96,6 +103,20 @@ class DeployReader:
             return value
         self.problem(("deploy", "keepReleases"), "must be a whole number from 1 to 1000")
         return None
+
+    def _depends_on(self, block: Mapping[str, Any]) -> tuple[str, ...]:
+        value = self._typed(block, "dependsOn", list, "a list of workflow ids") or []
+        if len(value) > _MOST_DEPENDS_ON:
+            self.problem(("deploy", "dependsOn"), f"names more than {_MOST_DEPENDS_ON} workflows")
+            return ()
+        names: list[str] = []
+        for index, name in enumerate(value):
+            message = "" if isinstance(name, str) else f"must be a workflow id, is {kind_of(name)}"
+            if message := message or id_problem(name):
+                self.problem(("deploy", "dependsOn", index), message)
+            elif name not in names:
+                names.append(name)
+        return tuple(names)
 
     def _env(self, block: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         value = self._typed(block, "env", dict, "an object of name → text") or {}

@@ -24,7 +24,18 @@ class Reason(StrEnum):
     RELOAD_FAILED = "ReloadFailed"
     WAITING_FOR_WORKER = "WaitingForWorker"
     STORAGE_FAILED = "StorageFailed"
+    HEALTH_CHECK_FAILED = "HealthCheckFailed"
+    ROLLBACK_FAILED = "RollbackFailed"
+    KNOWN_BAD = "KnownBad"
+    DEPENDS_ON_MISSING = "DependsOnMissing"
+    DEPENDS_ON_CYCLE = "DependsOnCycle"
+    WAITING_FOR_DEPENDS_ON = "WaitingForDependsOn"
     PRUNE_BLOCKED = "PruneBlocked"
+    VANISHED = "Vanished"
+    SUSPENDED = "Suspended"
+    PINNED = "Pinned"
+    UNDEPLOYED_BY_HAND = "UndeployedByHand"
+    DRIFTED = "Drifted"
     SOURCE_UNREADABLE = "SourceUnreadable"
     QUARANTINED = "Quarantined"
     INTERNAL_ERROR = "InternalError"
@@ -78,6 +89,26 @@ class TimewrightError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class Code(StrEnum):
+    """What kind of answer a refused request gets: the API's `code`. A closed list."""
+
+    NOT_FOUND = "NOT_FOUND"
+    BAD_REQUEST = "BAD_REQUEST"
+    CONFLICT = "CONFLICT"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    FORBIDDEN = "FORBIDDEN"
+    INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
+
+
+class RequestError(TimewrightError):
+    """Somebody asked for something that can't be done; nothing was changed."""
+
+    def __init__(self, code: Code, message: str, *, hint: str = "", problems: Iterable[Problem] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.problems = tuple(problems)
 
 
 class DeployError(TimewrightError):

@@ -34,6 +34,11 @@ class Wanted:
     keep_releases: int | None = None
     warnings: tuple[str, ...] = ()
     defaults: tuple[tuple[str, Any], ...] = ()  # keys of deploy that policy files gave it
+    asked: str = ""  # digest of the source's word alone: unlike `digest`, no upgrade of this host changes it
+    owner: str = ""
+    depends_on: tuple[str, ...] = ()
+    suspend: bool = False
+    auto_revert: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Prepared:
 
     `typescript`: the version or range of TypeScript that judges it, None for ours. `digest`: of the
     release. `compile_key`: of all that decides what the compilers make, whichever workflow it is for.
+    `asked`: of the source's word alone; no upgrade of the host changes it (a pin waits for it to change).
     """
 
     spec: Spec
@@ -62,6 +63,7 @@ class Prepared:
     options: Options
     digest: str
     compile_key: str
+    asked: str
     warnings: tuple[str, ...]
 
     def tsconfig(self) -> str:
@@ -109,6 +111,7 @@ def settle(spec: Spec, host: Host) -> Prepared:
         options=options,
         digest=_release_digest(spec, placement, compiled),
         compile_key=compiled,
+        asked=_word(spec),
         warnings=(*spec.warnings, *options.ignored, *wants.warnings),
     )
 
@@ -157,6 +160,24 @@ def _release_digest(spec: Spec, placement: Placement, compiled: str) -> str:
                 "package": package_text(spec),
                 "placement": [placement.namespace, placement.task_queue, placement.isolation],
                 "env": list(spec.deploy.env),
+            }
+        )
+    )
+
+
+def _word(spec: Spec) -> str:
+    """A digest of what the source says of a release, and of nothing that this host adds."""
+    deploy = spec.deploy
+    return sha256(
+        canonical(
+            {
+                "files": dict(spec.files),
+                "package": package_text(spec),
+                "tsconfig": spec.tsconfig,
+                "lock": spec.lock,
+                "entries": [spec.workflows, spec.activities, spec.worker, spec.root],
+                "placement": [deploy.namespace, deploy.task_queue, deploy.isolation],
+                "env": list(deploy.env),
             }
         )
     )

@@ -192,7 +192,21 @@ DEPLOY = (
         3,
         "`releases.keep`",
     ),
-    Field("owner", _TEXT, "who answers for it; shown, not enforced yet", "team-payments"),
+    Field("owner", _NAME, "who may see and touch it through the API (`docs/api.md`)", "team-payments"),
+    Field(
+        "dependsOn",
+        {"type": "array", "items": {"type": "string"}, "maxItems": 100},
+        "workflow ids that must be deployed and healthy first",
+        ["ledger"],
+    ),
+    Field("suspend", {"type": "boolean"}, "leave the workflow as it is: deploy and undeploy nothing", True),
+    Field(
+        "autoRevert",
+        {"type": "boolean"},
+        "go back to the release before when a new one is not healthy within its trial",
+        False,
+        "`health.revert`",
+    ),
 )
 
 _GLOB: Schema = {"type": "string", "minLength": 1, "maxLength": 1001}

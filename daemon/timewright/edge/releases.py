@@ -54,6 +54,8 @@ class Receipt:
     typescript: str = ""  # the version that judged it
     bundle: str | None = None  # SHA-256 of bundle/workflow.js
     prune: bool | None = None
+    owner: str = ""
+    depends_on: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +81,7 @@ class Receipt:
         for key, value in values.items():
             if not _KINDS.get(key, _is_text)(value):
                 raise ValueError(f"{key} has the wrong type")
-        for key in ("workflow_types", "activity_names", "warnings"):
+        for key in ("workflow_types", "activity_names", "warnings", "depends_on"):
             values[key] = tuple(values.get(key, ()))
         try:
             return cls(**values)
@@ -106,6 +108,7 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "workflow_types": _are_texts,
     "activity_names": _are_texts,
     "warnings": _are_texts,
+    "depends_on": _are_texts,
     "env": _is_text_by_name,
     "files": _is_text_by_name,
 }

@@ -15,61 +15,53 @@ from typing import Any
 from urllib.parse import quote
 
 from timewright.core.errors import Problem, Reason, TimewrightError
-from timewright.core.state import Failure, Health, Record, Status, check_transition
-
-SCHEMA = 1
-
-_TABLES = """
-CREATE TABLE workflows (            -- one row a workflow: where it stands
-  workflow_id TEXT PRIMARY KEY,
-  status TEXT NOT NULL, since REAL NOT NULL, because TEXT NOT NULL,
-  name TEXT NOT NULL, source TEXT NOT NULL,
-  revision TEXT NOT NULL, read_at REAL NOT NULL,
-  attempted TEXT NOT NULL, applied TEXT NOT NULL, failure TEXT,
-  attempts INTEGER NOT NULL, retry_at REAL,
-  health TEXT NOT NULL, health_reason TEXT NOT NULL, health_since REAL NOT NULL,
-  pool TEXT NOT NULL, held TEXT NOT NULL, warnings TEXT NOT NULL
-) STRICT;
-CREATE TABLE history (              -- append-only: one row a transition
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
-  at REAL NOT NULL, workflow_id TEXT NOT NULL,
-  old TEXT, new TEXT NOT NULL, because TEXT NOT NULL,
-  digest TEXT NOT NULL, revision TEXT NOT NULL, source TEXT NOT NULL,
-  failure TEXT, timings TEXT NOT NULL
-) STRICT;
-CREATE INDEX history_by_workflow ON history (workflow_id, id);
-CREATE TRIGGER history_is_kept BEFORE UPDATE ON history
-  BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
-CREATE TRIGGER history_stays BEFORE DELETE ON history
-  BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
-CREATE TABLE releases (             -- compiled code by digest: what the tree holds, and its receipt
-  digest TEXT PRIMARY KEY, workflow_id TEXT NOT NULL, created REAL NOT NULL, receipt TEXT NOT NULL
-) STRICT;
-CREATE TABLE files (                -- the stat cache of the source, as git's index
-  path TEXT PRIMARY KEY, entry TEXT NOT NULL
-) STRICT;
-CREATE TABLE refused (              -- files of the source that hold no readable workflow id
-  path TEXT PRIMARY KEY, content TEXT NOT NULL, at REAL NOT NULL, failure TEXT NOT NULL
-) STRICT;
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"""
+from timewright.core.state import (
+    Asked,
+    Failure,
+    Health,
+    Pin,
+    Pinned,
+    Record,
+    Status,
+    Suspension,
+    check_transition,
+)
+from timewright.edge import stateschema
+from timewright.edge.desk import Desk
 
 
 @dataclass(frozen=True)
 class Event:
-    """One row of the history. `old` None: the row starts a workflow's life in this state file."""
+    """One row of the history. `old` None: the row starts a workflow's life in this state file.
+
+    `kind`: 'status' (`old` and `new` are of Status), 'health' (of Health), or what people and the drift
+    watch did: 'pin', 'suspension', 'drift', … (`old`, `new`: the words shown). `workflow_id` '': of all.
+    """
 
     id: int
     at: float
     workflow_id: str
-    old: Status | None
-    new: Status
+    old: str | None
+    new: str
     because: str
     digest: str
     revision: str
     source: str
     failure: Failure | None
     timings: Mapping[str, float]
+    actor: str = ""
+    kind: str = "status"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A release that was reverted."""
+
+    workflow_id: str
+    digest: str
+    asked: str
+    at: float
+    because: str
 
 
 class StateFile:
@@ -79,6 +71,7 @@ class StateFile:
         self.path = path
         self.rebuilt = ""
         self._db = self._read_only() if read_only else self._open()
+        self.desk = Desk(self._db)
 
     @classmethod
     def snapshot(cls, path: Path) -> StateFile:
@@ -91,7 +84,8 @@ class StateFile:
             original._db.backup(self._db)
             original.close()
         else:
-            self._db.executescript(_TABLES)
+            stateschema.create(self._db)
+        self.desk = Desk(self._db)
         return self
 
     # opening
@@ -109,7 +103,7 @@ class StateFile:
             db.close()
             hint = "the daemon mends a damaged one at its start"
             raise TimewrightError(f"{self.path} can't be read: {error}", hint=hint) from None
-        return db
+        return db if stateschema.version_of(db) == stateschema.SCHEMA else _upgraded_copy(db)
 
     def _open(self) -> sqlite3.Connection:
         self._check_kind()
@@ -121,6 +115,7 @@ class StateFile:
         try:
             self._check_schema(self._db)
             self._make_durable(self._db)
+            self._upgrade(self._db)
             self._check_content(self._db)
         except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
             self._db.close()  # before its files get other names
@@ -160,7 +155,7 @@ class StateFile:
         self.path.touch(mode=0o600)
         db = self._connect()
         self._make_durable(db)
-        db.executescript(f"BEGIN;{_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+        stateschema.create(db)
         return db
 
     def _move_aside(self) -> str:
@@ -171,14 +166,28 @@ class StateFile:
         return name
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
+        version = stateschema.version_of(db)
         if version <= 0:  # a crash between the file and its tables
             raise sqlite3.DatabaseError("it has no tables of ours")
-        if version > SCHEMA:
+        if version > stateschema.SCHEMA:
             raise TimewrightError(
-                f"{self.path} was written by a newer timewright (schema {version}, we know {SCHEMA})",
+                f"{self.path} was written by a newer timewright"
+                f" (schema {version}, we know {stateschema.SCHEMA})",
                 hint="upgrade timewright, or use another --data directory",
             )
+
+    def _upgrade(self, db: sqlite3.Connection) -> None:
+        """Bring an older file to our schema, once; a copy of it is kept."""
+        version = stateschema.version_of(db)
+        if version == stateschema.SCHEMA:
+            return
+        copy = self.path.with_name(f"{self.path.name}.v{version}")
+        copy.unlink(missing_ok=True)
+        copy.touch(mode=0o600)
+        kept = sqlite3.connect(copy)
+        db.backup(kept)
+        kept.close()
+        stateschema.migrate(db)
 
     def close(self) -> None:
         self._db.close()
@@ -210,14 +219,17 @@ class StateFile:
         now: float,
         digest: str = "",
         timings: Mapping[str, float] | None = None,
+        actor: str = "",
         **changes: Any,
     ) -> Record:
         """Move a workflow to another status: its row and one of history, or neither.
 
-        `changes`: further fields of Record. Raises IllegalTransitionError for one not in the table.
+        `actor`: who caused it, '' for who caused the last one. `changes`: further fields of Record.
+        Raises IllegalTransitionError for one not in the table.
         """
         check_transition(record.status, new)
-        changed = replace(record, status=new, since=now, because=because, **changes)
+        who = actor or record.actor
+        changed = replace(record, status=new, since=now, because=because, actor=who, **changes)
         failure = changed.failure if new is Status.DEPLOYMENT_FAILED else None
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -235,6 +247,25 @@ class StateFile:
     def forget(self, workflow_id: str) -> None:
         self._db.execute("DELETE FROM workflows WHERE workflow_id = ?", [workflow_id])
 
+    def record_change(
+        self, record: Record, *, kind: str, old: str, new: str, because: str, actor: str, now: float
+    ) -> int:
+        """Store a record with one row of history that is no transition of its status (its health changed,
+        somebody pinned it). A record without a workflow id stores the row alone. Returns the row's id."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            if record.workflow_id:
+                self.save(record)
+            cursor = self._db.execute(
+                "INSERT INTO history (at, workflow_id, old, new, because, digest, revision, source, failure,"
+                " timings, actor, kind) VALUES (?,?,?,?,?,?,?,?,NULL,'{}',?,?)",
+                [
+                    *(now, record.workflow_id, old, new, because, record.applied, record.revision),
+                    *(record.source, actor, kind),
+                ],
+            )
+        return cursor.lastrowid or 0
+
     def _append(
         self,
         old: Status | None,
@@ -246,7 +277,7 @@ class StateFile:
     ) -> None:
         self._db.execute(
             "INSERT INTO history (at, workflow_id, old, new, because, digest, revision, source, failure,"
-            " timings) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            " timings, actor) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
             [
                 now,
                 record.workflow_id,
@@ -258,6 +289,7 @@ class StateFile:
                 record.source,
                 _failure_text(failure),
                 json.dumps({name: round(value, 1) for name, value in timings.items()}),
+                record.actor,
             ],
         )
 
@@ -287,6 +319,17 @@ class StateFile:
                 "DELETE FROM releases WHERE workflow_id = ? AND substr(digest, 1, ?) = ?",
                 [workflow_id, len(name), name],
             )
+
+    def add_bad(self, bad: Bad) -> None:
+        """Remember a release that was reverted."""
+        values = [bad.workflow_id, bad.digest, bad.asked, bad.at, bad.because]
+        self._db.execute("INSERT OR REPLACE INTO bad VALUES (?,?,?,?,?)", values)
+
+    def forgive(self, workflow_id: str, digest: str) -> None:
+        self._db.execute("DELETE FROM bad WHERE workflow_id = ? AND digest = ?", [workflow_id, digest])
+
+    def bad(self) -> list[Bad]:
+        return [Bad(**row) for row in self._rows("SELECT * FROM bad")]
 
     # source
 
@@ -361,8 +404,25 @@ def _is_damage(error: Exception) -> bool:
 def _row(record: Record) -> dict[str, Any]:
     values = dict(record.__dict__)
     values["failure"] = _failure_text(record.failure)
-    values["warnings"] = json.dumps(record.warnings)
+    for key in _LISTS:
+        values[key] = json.dumps(values[key])
+    for key in _OBJECTS:
+        values[key] = None if values[key] is None else json.dumps(asdict(values[key]))
     return values
+
+
+#: Fields of Record that are kept as JSON.
+_LISTS = ("warnings", "drift", "depends_on")
+_OBJECTS: Mapping[str, Any] = {"pin": Pin, "suspension": Suspension, "request": Asked}
+
+
+def _upgraded_copy(db: sqlite3.Connection) -> sqlite3.Connection:
+    """An older file as one of today, in memory: who only reads must not write."""
+    copy = _prepared(sqlite3.connect(":memory:", isolation_level=None))
+    db.backup(copy)
+    db.close()
+    stateschema.migrate(copy)
+    return copy
 
 
 def _record(row: dict[str, Any]) -> Record:
@@ -370,14 +430,17 @@ def _record(row: dict[str, Any]) -> Record:
     values["status"] = Status(row["status"])
     values["health"] = Health(row["health"])
     values["failure"] = _failure(row["failure"])
-    values["warnings"] = tuple(json.loads(row["warnings"]))
+    for key in _LISTS:
+        values[key] = tuple(json.loads(row[key]))
+    for key, kind in _OBJECTS.items():
+        values[key] = None if row[key] is None else kind(**json.loads(row[key]))
+    if values["pin"] is not None:
+        values["pin"] = replace(values["pin"], kind=Pinned(values["pin"].kind))
     return Record(**values)
 
 
 def _event(row: dict[str, Any]) -> Event:
     values = dict(row)
-    values["old"] = Status(row["old"]) if row["old"] else None
-    values["new"] = Status(row["new"])
     values["failure"] = _failure(row["failure"])
     values["timings"] = json.loads(row["timings"])
     return Event(**values)

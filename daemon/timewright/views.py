@@ -1,0 +1,171 @@
+"""What people and programs are shown, once: CLI, API, page and events make their words of these.
+
+Shapes are JSON values with camelCase keys; times are ISO 8601 in UTC with milliseconds, or null.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from timewright.core.errors import Problem
+from timewright.core.plan import Action, Deploy, Hold, Refuse
+from timewright.core.state import Failure, Pin, Record, Suspension, shown_health
+from timewright.edge.desk import Audited, Operation
+from timewright.edge.statefile import Event
+
+View = dict[str, Any]
+
+
+def iso(moment: float | None) -> str | None:
+    """`2026-11-23T05:13:44.120Z`; None for never."""
+    if not moment:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
+
+
+def workflow_view(record: Record, everything: Suspension | None = None) -> View:
+    """One workflow. `everything`: the suspension of all workflows, where there is one in force."""
+    suspension = record.suspension or everything
+    health, health_reason = shown_health(record, suspension)
+    return {
+        "workflowId": record.workflow_id,
+        "name": record.name,
+        "owner": record.owner or None,
+        "status": record.status,
+        "since": iso(record.since),
+        "because": record.because,
+        "by": record.actor or None,
+        "sync": record.sync(),
+        "health": health,
+        "healthReason": health_reason,
+        "healthSince": iso(record.health_since),
+        "source": record.source,
+        "revision": record.revision,
+        "lastGoodRead": iso(record.read_at),
+        "attempted": record.attempted or None,
+        "applied": record.applied or None,
+        "release": short(record.applied),
+        "previousRelease": short(record.previous),
+        "pool": record.pool or None,
+        "lastError": failure_view(record.failure) if record.failure else None,
+        "attempts": record.attempts,
+        "retryAt": iso(record.retry_at),
+        "held": record.held or None,
+        "heldReason": record.held_reason or None,
+        "pin": pin_view(record.pin) if record.pin else None,
+        "suspended": suspension_view(record, suspension) if suspension else None,
+        "trialUntil": iso(record.trial_until),
+        "drift": list(record.drift),
+        "dependsOn": list(record.depends_on),
+        "missingSince": iso(record.missing_since),
+        "warnings": list(record.warnings),
+    }
+
+
+def short(digest: str) -> str | None:
+    """A release's id, as people use it."""
+    return digest[:12] or None
+
+
+def pin_view(pin: Pin) -> View:
+    return {
+        "kind": pin.kind,
+        "release": short(pin.digest),
+        "by": pin.actor,
+        "at": iso(pin.at),
+        "reason": pin.reason,
+        "until": iso(pin.until),
+        "liftedByAChangeOfTheSpec": bool(pin.against),
+    }
+
+
+def suspension_view(record: Record, suspension: Suspension) -> View:
+    return {
+        "by": suspension.actor,
+        "at": iso(suspension.at),
+        "reason": suspension.reason,
+        "until": iso(suspension.until),
+        "scope": "workflow" if suspension is record.suspension else "all",
+    }
+
+
+def failure_view(failure: Failure) -> View:
+    return {
+        "reason": failure.reason,
+        "message": failure.message,
+        "problems": [problem_view(problem) for problem in failure.problems],
+    }
+
+
+def problem_view(problem: Problem) -> View:
+    return {key: value for key, value in problem.__dict__.items() if value not in ("", None)}
+
+
+def event_view(event: Event) -> View:
+    """One line of the log, and one event of the stream."""
+    return {
+        "id": event.id,
+        "at": iso(event.at),
+        "kind": event.kind,
+        "workflowId": event.workflow_id or None,
+        "old": event.old,
+        "new": event.new,
+        "because": event.because,
+        "by": event.actor or None,
+        "release": short(event.digest),
+        "revision": event.revision,
+        "source": event.source,
+        "error": failure_view(event.failure) if event.failure else None,
+        "timingsMs": dict(event.timings),
+    }
+
+
+def operation_view(operation: Operation) -> View:
+    return {
+        "id": operation.id,
+        "kind": operation.kind,
+        "workflowId": operation.workflow_id or None,
+        "by": operation.actor,
+        "reason": operation.reason,
+        "state": operation.state,
+        "createdAt": iso(operation.at),
+        "finishedAt": iso(operation.finished),
+        "because": operation.because,
+    }
+
+
+def audit_view(row: Audited) -> View:
+    return {
+        "id": row.id,
+        "at": iso(row.at),
+        "by": row.actor,
+        "role": row.role,
+        "verb": row.verb,
+        "workflowId": row.workflow_id or None,
+        "outcome": row.outcome,
+        "detail": row.detail,
+    }
+
+
+def action_view(action: Action) -> View:
+    """One step of a plan."""
+    view: View = {
+        "action": type(action).__name__.lower(),
+        "workflowId": action.workflow_id,
+        "because": action.because,
+    }
+    if isinstance(action, Deploy):
+        view |= {"release": short(action.wanted.digest), "source": action.wanted.source}
+    if isinstance(action, Refuse):
+        view |= {"source": action.source, "reason": action.reason}
+        view["problems"] = [problem_view(problem) for problem in action.problems]
+    if isinstance(action, Hold):
+        view["reason"] = action.reason
+    return view
+
+
+def refused_view(refused: Mapping[str, tuple[str, Failure]]) -> View:
+    """Files of the source that hold no readable workflow id, by path."""
+    return {path: failure_view(failure) for path, (_, failure) in refused.items()}
