@@ -181,7 +181,7 @@ async def test_a_spec_that_is_wrong_is_not_tried_again_until_it_changes(bench: B
     assert bench.compiler.jobs == 1
     bench.put("one", "y")
     await bench.settle()
-    assert bench.history("one")[-1] is Status.DEPLOYED
+    assert bench.history("one")[-1] == Status.DEPLOYED
 
 
 async def test_a_newer_spec_cancels_the_work_on_the_older_one(bench: Bench) -> None:

@@ -148,6 +148,7 @@ def _prepare(world: World) -> None:
     world.pools.prepare()
     world.dependencies.prepare()
     world.records = world.state.records()
+    world.load_bad()
     if world.state.rebuilt:
         log.get().info("state file made", because=world.state.rebuilt)
     adopted = world.adopt_tree()
@@ -171,7 +172,7 @@ async def apply_once(
             while True:
                 report = await reconciler.run_pass()
                 await _follow(reconciler, progress)
-                if not report.settling:
+                if not (report.settling or report.vanishing):
                     break
                 await asyncio.sleep(0.1)
             await reconciler.health.check()

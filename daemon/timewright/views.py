@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from timewright.core.actions import Action, Deploy, Hold, Refuse
 from timewright.core.errors import Problem
-from timewright.core.plan import Action, Deploy, Hold, Refuse
 from timewright.core.state import Failure, Pin, Record, Suspension, shown_health
 from timewright.edge.desk import Audited, Operation
 from timewright.edge.statefile import Event

@@ -12,15 +12,16 @@ from typing import Any
 
 from timewright import log
 from timewright.config import Config
-from timewright.core.plan import Live
+from timewright.core.earlier import earlier_release
 from timewright.core.prepare import Host
-from timewright.core.state import Failure, Health, Record, Status, Suspension
+from timewright.core.state import Health, Record, Status, Suspension
+from timewright.core.worlds import Live
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies
 from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
-from timewright.edge.statefile import StateFile
+from timewright.edge.statefile import Bad, StateFile
 from timewright.edge.worker import WorkerHost
 
 
@@ -55,12 +56,44 @@ class World:
     pool_links: dict[Key, str] = field(default_factory=dict)
     pool_locks: dict[Key, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     suspension: Suspension | None = None  # of everything
+    bad: dict[tuple[str, str], str] = field(default_factory=dict)  # (workflow id, digest) → why
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
 
     def changed(self, change: Change) -> None:
         """Tell who listens (metrics, the event stream) of something that went into the history."""
         for listener in self.listeners:
             listener(change)
+
+    # what was reverted
+
+    def remember_bad(self, bad: Bad) -> None:
+        """Not to be deployed again, unless forced: by the release's digest and by the source's word."""
+        self.state.add_bad(bad)
+        self._take_bad(bad)
+
+    def forgive(self, workflow_id: str, digest: str, asked: str) -> None:
+        """A person forces it."""
+        for known in self.state.bad():
+            if known.workflow_id == workflow_id and (known.digest == digest or known.asked == asked):
+                self.state.forgive(workflow_id, known.digest)
+        self.load_bad()
+
+    def load_bad(self) -> None:
+        self.bad.clear()
+        for bad in self.state.bad():
+            self._take_bad(bad)
+
+    def _take_bad(self, bad: Bad) -> None:
+        for word in (bad.digest, bad.asked):
+            if word:
+                self.bad[bad.workflow_id, word] = bad.because
+
+    def earlier(self, record: Record) -> str:
+        """The digest of the release to go back to; '' when there is none."""
+        kept = [receipt.digest for receipt in self.releases.kept(record.workflow_id)]
+        steps = [(e.new, e.digest) for e in self.state.history(record.workflow_id) if e.kind == "status"]
+        bad = {digest for workflow_id, digest in self.bad if workflow_id == record.workflow_id}
+        return earlier_release(steps, record.applied, kept, bad)
 
     # where a workflow stands
 
@@ -181,6 +214,7 @@ class World:
                     self.pool_links[key], self.pool_versions[key] = link, version
 
     def _live(self, receipt: Receipt) -> Live:
+        record = self.records.get(receipt.workflow_id)
         version = self.pool_versions.get((receipt.namespace, receipt.task_queue))
         return Live(
             receipt.workflow_id,
@@ -189,7 +223,7 @@ class World:
             receipt.workflow_types,
             receipt.activity_names,
             pooled=version is not None and version.members.get(receipt.workflow_id) == receipt.release,
-            prune=receipt.prune,
+            prune=record.prune if record is not None else receipt.prune,
         )
 
     # after a loss of the state file
@@ -213,15 +247,17 @@ class World:
                 attempted=receipt.digest,
                 applied=receipt.digest,
                 pool=receipt.placement.pool,
+                **spoken(receipt),
             )
             self.state.adopt(record, now=self.clock())
             self.records[live.workflow_id] = record
             adopted += 1
         return adopted
 
-    def failure(self, error: Any) -> Failure:
-        """A DeployError as the state file keeps it."""
-        return Failure(error.reason, error.message, error.problems, error.transient)
+
+def spoken(receipt: Receipt) -> dict[str, Any]:
+    """What a release's spec said of its workflow, for records that have lost it."""
+    return {"owner": receipt.owner, "depends_on": receipt.depends_on, "prune": receipt.prune}
 
 
 def receipt_row(receipt: Receipt) -> dict[str, Any]:

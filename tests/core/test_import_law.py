@@ -19,7 +19,10 @@ ROOMS = {"core": "DECIDES", "edge": "TOUCHES", "cli": "SHOWS", "api": "SHOWS"}
 LAYERS = (
     {"core"},
     {"edge"},
-    {"reconcile", "apply", "build", "desired", "drift", "health", "policies", "pooling", "views", "world"},
+    {
+        *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "operations"),
+        *("policies", "pooling", "views", "world"),
+    },
     {"control", "service", "embedded", "metrics"},
     {"cli", "api"},
 )

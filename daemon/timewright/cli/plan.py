@@ -18,7 +18,8 @@ from timewright.cli.common import (
     settings_options,
 )
 from timewright.config import Config
-from timewright.core.plan import Action, Deploy, Desired, Hold, Refuse, Settle, Undeploy
+from timewright.core.actions import Action, Deploy, Hold, Refuse, Settle, Undeploy
+from timewright.core.worlds import Desired
 from timewright.edge.statefile import StateFile
 from timewright.reconcile import Reconciler
 from timewright.service import make_world
@@ -69,7 +70,7 @@ async def _plan(config: Config) -> tuple[Desired, tuple[Action, ...]]:
         reconciler = Reconciler(world)
         while (desired := await reconciler.source.read()).settling:  # noqa: ASYNC110 - time settles it
             await asyncio.sleep(0.1)
-        return desired, reconciler.plan(desired)
+        return desired, reconciler.plan(desired, patient=False)
     finally:
         await world.worker.close()
         state.close()

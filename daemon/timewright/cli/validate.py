@@ -18,15 +18,17 @@ from timewright.cli.common import json_option, offline_host
 from timewright.cli.formats import ERROR, FORMATS, WARNING, Finding, Result
 from timewright.cli.inputs import Input, collect
 from timewright.config import Config, load
+from timewright.core.actions import Refuse
 from timewright.core.document import Document, Limits, parse
 from timewright.core.document import Path as Place
 from timewright.core.errors import DeployError, Problem, Reason, SpecError
 from timewright.core.pack import code_places
-from timewright.core.plan import Broken, Desired, Observed, Refuse, plan
-from timewright.core.plan import Policy as PrunePolicy
+from timewright.core.plan import plan
 from timewright.core.policy import Policy, defaults_for, read_policy
 from timewright.core.prepare import Host, Prepared, prepare
 from timewright.core.spec import peek_workflow_id
+from timewright.core.worlds import Broken, Desired, Observed
+from timewright.core.worlds import Policy as PrunePolicy
 from timewright.desired import wanted_of
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies

@@ -432,6 +432,8 @@ def _record(row: dict[str, Any]) -> Record:
     values["failure"] = _failure(row["failure"])
     for key in _LISTS:
         values[key] = tuple(json.loads(row[key]))
+    for key in ("prune", "auto_revert"):
+        values[key] = None if row[key] is None else bool(row[key])
     for key, kind in _OBJECTS.items():
         values[key] = None if row[key] is None else kind(**json.loads(row[key]))
     if values["pin"] is not None:
