@@ -18,6 +18,7 @@ from timewright.core.errors import DeployError, Reason
 from timewright.core.state import Health, Status
 from timewright.edge import source
 from timewright.edge.compiler import CompileJob, Compiler, CompileResult
+from timewright.edge.statefile import Event
 from timewright.edge.worker import Serving
 from timewright.reconcile import Reconciler
 from timewright.service import opened
@@ -98,8 +99,12 @@ class Bench:
         await self.reconciler.run_pass()
         await self.reconciler.settled()
 
+    def story(self, name: str) -> list[Event]:
+        """The transitions of a workflow's status."""
+        return [event for event in self.world.state.history(name) if event.kind == "status"]
+
     def history(self, name: str) -> list[str]:
-        return [event.new for event in self.world.state.history(name) if event.kind == "status"]
+        return [event.new for event in self.story(name)]
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from timewright.build import Builder, SupersededError, timed
 from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
 from timewright.core.digest import SHORT
 from timewright.core.errors import DeployError, Reason
+from timewright.core.pins import why_pinned
 from timewright.core.retry import Backoff
 from timewright.core.state import Failure, Health, Pin, Pinned, Record, Status
 from timewright.core.worlds import Wanted
@@ -146,14 +147,11 @@ class Applier:
         failpoint("before-revert-pin")
         pin = Pin(Pinned.REVERT, action.digest, OURSELVES, world.clock(), record.condemned, record.asked)
         failure = Failure(Reason.HEALTH_CHECK_FAILED, action.because)
-        world.change(
+        world.set_pin(
             record.workflow_id,
-            "pin",
-            "",
-            f"reverted to {action.digest[:SHORT]}",
-            action.because,
-            actor=OURSELVES,
-            pin=pin,
+            pin,
+            OURSELVES,
+            record.condemned,
             condemned="",
             failure=failure,
             trial_until=None,
@@ -199,7 +197,7 @@ class Applier:
             _why_deployed(receipt, reason),
             digest=digest,
             timings=timings,
-            **{**_live(record, receipt), **_FORGOTTEN, **kept},
+            **{**_live(record, receipt), **_FORGOTTEN, **kept, **_pinned(record)},
             warnings=receipt.warnings,
         )
         world.set_health(workflow_id, health, reason)
@@ -409,6 +407,13 @@ def _live(record: Record, receipt: Receipt) -> dict[str, Any]:
         "missing_since": None,
         "prune_by": "",
     }
+
+
+def _pinned(record: Record) -> dict[str, Any]:
+    """A rollback is never in sync: what it holds back is said with it, not one pass later."""
+    if record.pin is None:
+        return {}
+    return {"held": why_pinned(record.workflow_id, record.pin), "held_reason": Reason.PINNED}
 
 
 def _warnings_of(world: World, wanted: Wanted) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ class Reconciler:
         """One pass. Raises only what stops the daemon: an I/O error of the tree or the state file."""
         started = time.monotonic()
         pending = self.operations.begin_pass()
+        self.world.expire()
         desired = await self.source.read()
         actions = self.plan(desired)
         tasks = [await self._start(action, desired.revision) for action in actions]
@@ -126,6 +127,10 @@ class Reconciler:
 
     def busy(self) -> frozenset[str]:
         return frozenset(self._busy)
+
+    def busy_with(self, workflow_id: str) -> str | None:
+        """The digest that work under way is for; '' for an undeploy, None for no work."""
+        return self._busy[workflow_id][0] if workflow_id in self._busy else None
 
     def next_retry(self) -> float | None:
         """When a pass is due by itself, in seconds since the epoch: a retry, the end of a pin, of a

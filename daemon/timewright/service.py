@@ -148,7 +148,7 @@ def _prepare(world: World) -> None:
     world.pools.prepare()
     world.dependencies.prepare()
     world.records = world.state.records()
-    world.load_bad()
+    world.load_decisions()
     if world.state.rebuilt:
         log.get().info("state file made", because=world.state.rebuilt)
     adopted = world.adopt_tree()

@@ -12,9 +12,10 @@ from typing import Any
 
 from timewright import log
 from timewright.config import Config
+from timewright.core.digest import SHORT
 from timewright.core.earlier import earlier_release
 from timewright.core.prepare import Host
-from timewright.core.state import Health, Record, Status, Suspension
+from timewright.core.state import Health, Pin, Pinned, Record, Status, Suspension
 from timewright.core.worlds import Live
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
@@ -130,7 +131,8 @@ class World:
         self.state.record_change(
             changed, kind=kind, old=old, new=new, because=because, actor=actor, now=self.clock()
         )
-        self.records[workflow_id] = changed
+        if workflow_id:
+            self.records[workflow_id] = changed
         worse = new in (Health.DEGRADED, Health.MISSING) or kind == "drift"
         say = log.get().warning if worse else log.get().info
         say(kind, workflow=workflow_id, old=old, new=new, because=because, **({"by": actor} if actor else {}))
@@ -154,7 +156,8 @@ class World:
             self.note(record, health_reason=reason)
             return
         fields: dict[str, Any] = {"health": health, "health_reason": reason, "health_since": self.clock()}
-        because = reason or ("it is served as it should be" if health is Health.HEALTHY else "")
+        plain = {Health.HEALTHY: "it is served as it should be", Health.UNKNOWN: "nothing of it is live"}
+        because = reason or plain.get(health, "")
         self.change(workflow_id, "health", record.health, health, because, **fields)
 
     def _log_move(self, old: Record, new: Record, digest: str, timings: Mapping[str, float]) -> None:
@@ -169,6 +172,46 @@ class World:
             keys["reason"] = new.failure.reason
             keys["problems"] = [str(problem) for problem in new.failure.problems[:20]]
         (log.get().error if failed else log.get().info)("transition", **keys)
+
+    # what people decided
+
+    def set_pin(self, workflow_id: str, pin: Pin | None, actor: str, reason: str, **fields: Any) -> None:
+        """Pin a workflow, or unpin it."""
+        before = self.record(workflow_id).pin
+        old, new = _pin_words(before), _pin_words(pin)
+        because = f"{new or 'unpinned'} by {actor}" + (f": {reason}" if reason else "")
+        self.change(workflow_id, "pin", old, new, because, actor=actor, pin=pin, **fields)
+
+    def suspend(
+        self, workflow_id: str | None, suspension: Suspension | None, actor: str, reason: str
+    ) -> None:
+        """Suspend a workflow, or all (None); or resume."""
+        new, old = ("suspended", "") if suspension else ("", "suspended")
+        what = "suspended" if suspension else "resumed"
+        because = f"{what} by {actor}" + (f": {reason}" if reason else "")
+        if workflow_id is not None:
+            self.change(workflow_id, "suspension", old, new, because, actor=actor, suspension=suspension)
+            return
+        self.state.set_fact("suspension", asdict(suspension) if suspension else None)
+        self.suspension = suspension
+        self.change("", "suspension", old, new, f"all workflows {because}", actor=actor)
+
+    def expire(self) -> None:
+        """End what has come to its end: pins and suspensions for a time."""
+        now = self.clock()
+        for record in list(self.records.values()):
+            if record.pin is not None and record.pin.until is not None and now >= record.pin.until:
+                self.set_pin(record.workflow_id, None, "timewright", "its time is over")
+            if record.suspension is not None and not record.suspension.holds(now):
+                self.suspend(record.workflow_id, None, "timewright", "its time is over")
+        if self.suspension is not None and not self.suspension.holds(now):
+            self.suspend(None, None, "timewright", "its time is over")
+
+    def load_decisions(self) -> None:
+        """What people decided before this start."""
+        self.load_bad()
+        stored = self.state.fact("suspension")
+        self.suspension = Suspension(**stored) if stored else None
 
     # what the tree holds
 
@@ -253,6 +296,12 @@ class World:
             self.records[live.workflow_id] = record
             adopted += 1
         return adopted
+
+
+def _pin_words(pin: Pin | None) -> str:
+    if pin is None:
+        return ""
+    return "undeployed" if pin.kind is Pinned.UNDEPLOY else f"{pin.kind} to {pin.digest[:SHORT]}"
 
 
 def spoken(receipt: Receipt) -> dict[str, Any]:

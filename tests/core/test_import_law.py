@@ -23,7 +23,7 @@ LAYERS = (
         *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "operations"),
         *("policies", "pooling", "views", "world"),
     },
-    {"control", "service", "embedded", "metrics"},
+    {"control", "service", "specfile", "embedded", "metrics"},
     {"cli", "api"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -56,6 +56,11 @@ class Desired:
     broken: tuple[Broken, ...] = ()
     settling: frozenset[str] = frozenset()  # files still being written: neither there nor gone
 
+    @property
+    def items(self) -> tuple[Wanted | Broken, ...]:
+        """Every file that says something."""
+        return (*self.wanted, *self.broken)
+
 
 @dataclass(frozen=True)
 class Live:
