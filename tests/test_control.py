@@ -794,3 +794,36 @@ async def test_what_a_record_holds_survives_the_state_file(bench: Bench, control
     again = StateFile(bench.world.state.path, read_only=True)
     assert again.record("one") == record
     again.close()
+
+
+async def test_a_rollback_and_a_suspension_outlive_the_state_file(tmp_path: Path) -> None:
+    async with _bench(tmp_path) as bench:
+        first, second = await deploy(bench, "x", "y")
+        await condemn(bench)
+        await deploy(bench, "x", name="two")
+        control = Control(bench.world, bench.reconciler)
+        control.suspend(ROOT, "two", reason="audit")
+        control.suspend(ROOT, None, reason="frost")
+    (tmp_path / "data" / "state.db").unlink()
+    async with _bench(tmp_path) as bench:
+        assert bench.world.suspension is not None
+        assert bench.world.suspension.reason == "frost"
+        bench.world.suspend(None, None, "root", "")
+        await bench.settle()
+        assert live(bench) == first[:12]
+        assert where(bench).pin is not None
+        assert ("one", second) in bench.world.bad
+        suspension = where(bench, "two").suspension
+        assert suspension is not None
+        assert suspension.reason == "audit"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"pin": 3}', '{"pin": {"kind": "x"}}', '{"bad": [{}]}'])
+async def test_a_decision_that_can_not_be_read_stops_nothing(tmp_path: Path, text: str) -> None:
+    async with _bench(tmp_path) as bench:
+        await deploy(bench, "x")
+    (tmp_path / "data" / "state.db").unlink()
+    (tmp_path / "data" / "holds" / "one.json").write_text(text)
+    async with _bench(tmp_path) as bench:
+        await bench.settle()
+        assert where(bench).status is Status.DEPLOYED

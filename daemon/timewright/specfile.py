@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 
 from timewright.core.errors import Code, DeployError, RequestError
 from timewright.core.names import id_problem
@@ -67,19 +66,9 @@ class SpecFiles:
         await asyncio.to_thread(self._write, path, data)
 
     def _write(self, path: str, data: bytes) -> None:
-        target = self.world.config.source_path / path
-        aside = target.with_name(f".{files.unique()}")
         try:
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.rename(target)
-            files.sync_directory(target.parent)
+            files.replace(self.world.config.source_path / path, data)
         except OSError as error:
-            with suppress(OSError):
-                aside.unlink()
             message = f"{path} can't be written into the source folder: {error.strerror}"
             raise RequestError(Code.CONFLICT, message, hint="is it full, or read-only?") from None
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from timewright.core.worlds import Live
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies
+from timewright.edge.holds import ALL, Holds
 from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
 from timewright.edge.statefile import Bad, StateFile
@@ -50,6 +52,7 @@ class World:
     host: Host
     dependencies: Dependencies
     cache: CompileCache
+    holds: Holds
     clock: Callable[[], float] = time.time
     records: dict[str, Record] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)  # live ones, by workflow id
@@ -71,6 +74,7 @@ class World:
         """Not to be deployed again, unless forced: by the release's digest and by the source's word."""
         self.state.add_bad(bad)
         self._take_bad(bad)
+        self._keep(bad.workflow_id)
 
     def forgive(self, workflow_id: str, digest: str, asked: str) -> None:
         """A person forces it."""
@@ -78,6 +82,7 @@ class World:
             if known.workflow_id == workflow_id and (known.digest == digest or known.asked == asked):
                 self.state.forgive(workflow_id, known.digest)
         self.load_bad()
+        self._keep(workflow_id)
 
     def load_bad(self) -> None:
         self.bad.clear()
@@ -181,6 +186,7 @@ class World:
         old, new = _pin_words(before), _pin_words(pin)
         because = f"{new or 'unpinned'} by {actor}" + (f": {reason}" if reason else "")
         self.change(workflow_id, "pin", old, new, because, actor=actor, pin=pin, **fields)
+        self._keep(workflow_id)
 
     def suspend(
         self, workflow_id: str | None, suspension: Suspension | None, actor: str, reason: str
@@ -191,9 +197,11 @@ class World:
         because = f"{what} by {actor}" + (f": {reason}" if reason else "")
         if workflow_id is not None:
             self.change(workflow_id, "suspension", old, new, because, actor=actor, suspension=suspension)
+            self._keep(workflow_id)
             return
         self.state.set_fact("suspension", asdict(suspension) if suspension else None)
         self.suspension = suspension
+        self.holds.write(ALL, {"suspension": suspension and asdict(suspension)})
         self.change("", "suspension", old, new, f"all workflows {because}", actor=actor)
 
     def expire(self) -> None:
@@ -207,11 +215,42 @@ class World:
         if self.suspension is not None and not self.suspension.holds(now):
             self.suspend(None, None, "timewright", "its time is over")
 
+    def _keep(self, workflow_id: str) -> None:
+        """Decisions outlive the state file."""
+        record = self.record(workflow_id)
+        bad = [asdict(item) for item in self.state.bad() if item.workflow_id == workflow_id]
+        decided = {"pin": record.pin, "suspension": record.suspension}
+        content = {key: asdict(value) if value else None for key, value in decided.items()}
+        self.holds.write(workflow_id, {**content, "bad": bad})
+
     def load_decisions(self) -> None:
         """What people decided before this start."""
         self.load_bad()
         stored = self.state.fact("suspension")
         self.suspension = Suspension(**stored) if stored else None
+
+    def restore_decisions(self) -> int:
+        """After the state file was lost: decisions are taken up again; returns how many workflows have some.
+        What doesn't look like one is passed over."""
+        count = 0
+        for name, content in self.holds.read():
+            with suppress(TypeError, ValueError, KeyError):
+                self._restore(name, content)
+                count += 1
+        self.load_decisions()
+        return count
+
+    def _restore(self, name: str, content: Mapping[str, Any]) -> None:
+        suspension = Suspension(**content["suspension"]) if content.get("suspension") else None
+        if name == ALL:
+            self.state.set_fact("suspension", suspension and asdict(suspension))
+            return
+        pin = Pin(**content["pin"]) if content.get("pin") else None
+        if pin is not None:
+            pin = replace(pin, kind=Pinned(pin.kind))
+        for item in content.get("bad", ()):
+            self.state.add_bad(Bad(**item))
+        self.note(self.record(name), pin=pin, suspension=suspension)
 
     # what the tree holds
 
