@@ -24,11 +24,16 @@ class GoLive:
         self.pooling = Pooling(world)
 
     async def switch(
-        self, receipt: Receipt, previous: Receipt | None, timings: dict[str, float]
+        self,
+        receipt: Receipt,
+        previous: Receipt | None,
+        timings: dict[str, float],
+        *,
+        fresh: bool = False,
     ) -> tuple[Health, str]:
         """Make a release live, bring its pool up to date and tell the worker host; its health, and why.
 
-        `previous`: what is live now. Raises DeployError when the host can't load the release: then
+        `previous`: what is live now. `fresh`: serve it from a new process, even if it is served. Raises DeployError when the host can't load the release: then
         `previous` is live again. A host that can't be reached fails nothing (design §6).
         """
         with timed(timings, "publish"):
@@ -41,7 +46,7 @@ class GoLive:
             if previous is not None and (previous.namespace, previous.task_queue) != key:
                 await self._leave(previous)
         with timed(timings, "reload"):
-            return await self._reload(receipt, previous)
+            return await self._reload(receipt, previous, "redeploy" if fresh else "deploy")
 
     async def retire(self, receipt: Receipt) -> str:
         """Take a live release out of service; '' or why the worker host could not be told."""
@@ -68,10 +73,10 @@ class GoLive:
         await self.pooling.refresh(key)
         await self.world.worker.sync()
 
-    async def _reload(self, receipt: Receipt, previous: Receipt | None) -> tuple[Health, str]:
+    async def _reload(self, receipt: Receipt, previous: Receipt | None, action: str) -> tuple[Health, str]:
         worker = self.world.worker
         for _ in range(_RELOAD_ROUNDS):
-            answer = await worker.reload(receipt.workflow_id, action="deploy", release=receipt.release)
+            answer = await worker.reload(receipt.workflow_id, action=action, release=receipt.release)
             if answer.ok:
                 return Health.HEALTHY, ""
             if answer.reason != "LoadFailed":
