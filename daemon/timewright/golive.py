@@ -97,7 +97,9 @@ class GoLive:
         """Make live again what was, after the host refused the new release."""
         if self.world.receipts.get(receipt.workflow_id) is not receipt:
             return
-        if previous is None or previous.release == receipt.release:
+        if previous is not None and previous.release == receipt.release:
+            return  # a redeploy: what was served before is served still
+        if previous is None:
             self.world.releases.take_down(receipt.workflow_id)
             del self.world.receipts[receipt.workflow_id]
         else:
