@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from timewright.core.differences import MOST_LINES, Kind, added, changed, lines, missing, ordered
 from timewright.edge import inspection
-from timewright.edge.inspection import RACY_NS
 from timewright.edge.releases import RECEIPT, Releases
+from timewright.edge.source import RACY_NS
 
 from tests.support import make_receipt, publish
 
@@ -295,10 +296,15 @@ def test_what_was_read_once_is_not_read_again_until_it_changes(
 ) -> None:
     home = releases.path("hello", RELEASE)
     later = max(path.lstat().st_ctime_ns for path in home.rglob("*")) + 10 * RACY_NS
-    monkeypatch.setattr(inspection.time, "time_ns", lambda: later)
+    monkeypatch.setattr(time, "time_ns", lambda: later)
     read: list[str] = []
     real = inspection.digest_of
-    monkeypatch.setattr(inspection, "digest_of", lambda root, path: (read.append(path), real(root, path))[1])
+
+    def counted(root: Path, path: str) -> str:
+        read.append(path)
+        return real(root, path)
+
+    monkeypatch.setattr(inspection, "digest_of", counted)
     found(releases, full=False)
     assert len(read) == 6
     found(releases, full=False)

@@ -48,7 +48,6 @@ class _Known:
 
     stamps: Mapping[str, Stamp]
     found: tuple[Difference, ...]
-    folders: tuple[str, ...]
 
 
 class Inspector:
@@ -73,7 +72,7 @@ class Inspector:
         found = tuple(_compare(root, sight, expected, besides))
         settled = all(stamp.ctime_ns < now - RACY_NS for stamp in sight.stamps.values())
         if settled and not any(item.kind is Kind.UNREADABLE for item in found):
-            self._known[root] = _Known(sight.stamps, found, tuple(sorted(sight.folders)))
+            self._known[root] = _Known(sight.stamps, found)
         else:  # a file that changes within one tick of the kernel's clock keeps its stamp
             self._known.pop(root, None)
         return found
@@ -84,7 +83,7 @@ class Inspector:
 
 def look(root: Path, expected: Mapping[str, str], besides: str = "") -> Sight:
     """Walk a directory without reading its files. Never raises."""
-    wanted = {"", *(folder for path in expected for folder in _above(path))}
+    wanted = {"", *(folder for path in expected for folder in above(path))}
     sight = Sight()
     todo = [""]
     while todo:
@@ -176,7 +175,7 @@ def _compare(root: Path, sight: Sight, expected: Mapping[str, str], besides: str
             yield from _compare_file(root, path, digest, sight)
             continue
         top = _missing_top(path, sight.folders)
-        if top not in gone and not any(escape(part) in spoken for part in (*_above(path), path)):
+        if top not in gone and not any(escape(part) in spoken for part in (*above(path), path)):
             gone.add(top)
             yield d.missing(escape(top) if top == path else f"{escape(top)}/")
     for path in sight.stamps.keys() - expected.keys() - {besides}:
@@ -214,7 +213,7 @@ def digest_of(root: Path, path: str) -> str:
         return hashed.hexdigest()
 
 
-def _above(path: str) -> Iterator[str]:
+def above(path: str) -> Iterator[str]:
     """The folders that a path lies in: a/b/c → a, a/b."""
     at = path.find("/")
     while at != -1:
@@ -224,7 +223,7 @@ def _above(path: str) -> Iterator[str]:
 
 def _missing_top(path: str, folders: set[str]) -> str:
     """What is missing of a path: the topmost folder that isn't there, or the path itself."""
-    return next((folder for folder in _above(path) if folder not in folders), path)
+    return next((folder for folder in above(path) if folder not in folders), path)
 
 
 def _holds_anything(root: Path) -> bool:

@@ -21,7 +21,7 @@ from timewright.core.digest import SHORT, sha256
 from timewright.core.errors import DeployError, Reason
 from timewright.edge import files
 from timewright.edge.failpoint import failpoint
-from timewright.edge.inspection import PACKAGES, Inspector, digest_of
+from timewright.edge.inspection import PACKAGES, Inspector, above, digest_of
 from timewright.edge.receipts import RECEIPT, Receipt, read_receipt
 from timewright.edge.source import escape
 
@@ -36,15 +36,15 @@ class Releases:
         self.data = data
         self.root = data / "releases"
         self.links = workflows or data / "workflows"
-        self._trees = [self.links, *([twin] if twin else [])]
+        self.trees = [self.links, *([twin] if twin else [])]
         self._inspector = Inspector()
         self._sealed: dict[Path, tuple[str, Receipt]] = {}  # receipts as published, or as first seen
 
     def prepare(self) -> int:
         """Make the directories and sweep what a crash left; returns how many leftovers there were."""
-        for directory in (self.root, *self._trees):
+        for directory in (self.root, *self.trees):
             directory.mkdir(parents=True, exist_ok=True)
-        swept = sum(files.sweep(directory) for directory in (self.root, *self._trees))
+        swept = sum(files.sweep(directory) for directory in (self.root, *self.trees))
         return swept + sum(
             files.sweep(Path(entry.path))
             for entry in os.scandir(self.root)
@@ -133,10 +133,17 @@ class Releases:
             return (), found
         return (Difference(RECEIPT, Kind.RECEIPT, f"{RECEIPT} {line}"),), known[1] if known else None
 
+    def folders(self, workflow_id: str, release: str) -> list[Path]:
+        """The directories of a release that was looked at, its own first; whether or not they are there."""
+        root = self.path(workflow_id, release)
+        _, receipt = self._sealed.get(root, ("", None))
+        listed = receipt.files if receipt is not None else ()
+        return [root, *(root / folder for folder in sorted({f for path in listed for f in above(path)}))]
+
     def link_differences(self, workflow_id: str, release: str) -> tuple[Difference, ...]:
         """How the links of a workflow differ from those that make `release` live."""
         found = []
-        for tree, name in zip(self._trees, ("the link", "the link in activities_dir"), strict=False):
+        for tree, name in zip(self.trees, ("the link", "the link in activities_dir"), strict=False):
             line = self._judge_link(tree, workflow_id, release)
             if line:
                 kind = Kind.MISSING if line == "is missing" else Kind.LINK
@@ -160,7 +167,7 @@ class Releases:
 
     def make_live(self, workflow_id: str, release: str) -> None:
         """Swap the workflow's link to a release, by one rename."""
-        for tree in reversed(self._trees):  # the tree that counts comes last
+        for tree in reversed(self.trees):  # the tree that counts comes last
             tree.mkdir(parents=True, exist_ok=True)
             link, home = tree / workflow_id, os.path.relpath(self.root.resolve(), tree.resolve())
             if link.is_dir() and not link.is_symlink():
@@ -173,7 +180,7 @@ class Releases:
 
     def take_down(self, workflow_id: str) -> None:
         """Remove the workflow's link; its releases stay until retention collects them."""
-        for tree in reversed(self._trees):
+        for tree in reversed(self.trees):
             if files.read_link(tree / workflow_id) is not None:
                 (tree / workflow_id).unlink(missing_ok=True)
                 files.sync_directory(tree)
