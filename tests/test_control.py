@@ -224,6 +224,9 @@ async def test_a_rollback_to_a_damaged_release_fails_and_what_runs_goes_on(
     state, because = await outcome(bench, operation)
     assert (state, live(bench)) == ("failed", second[:12])
     assert "dist/workflow.js was changed" in because
+    failure = where(bench).failure
+    assert failure is not None
+    assert failure.reason is Reason.ROLLBACK_FAILED
     await bench.settle()
     assert bench.history("one").count(Status.ROLLING_BACK) == 1
 
@@ -358,7 +361,7 @@ async def test_what_is_deployed_is_a_conflict_unless_forced(bench: Bench, contro
     calls = len(bench.worker.calls)
     operation = control.redeploy(ROOT, "one", reason="to be sure")
     assert (await outcome(bench, operation))[0] == "succeeded"
-    assert len(bench.worker.calls) == calls + 1
+    assert [call["action"] for call in bench.worker.calls[calls:]] == ["redeploy"]
     assert "root asked for it: to be sure" in bench.story("one")[-2].because
 
 
@@ -602,6 +605,7 @@ async def test_a_spec_waits_for_what_it_depends_on(bench: Bench) -> None:
     await asyncio.sleep(0.1)
     await bench.reconciler.run_pass()
     assert where(bench, "billing").held == "waits for ledger, which is not deployed yet"
+    assert where(bench, "billing").held_reason == Reason.WAITING_FOR_DEPENDS_ON
     assert bench.reconciler.busy() == {"ledger"}
     bench.compiler.gate.set()
     await bench.settle()

@@ -66,7 +66,8 @@ class Applier:
     async def _deploy(self, action: Deploy, revision: str) -> None:
         wanted, world = action.wanted, self.world
         before = world.record(wanted.workflow_id)
-        if before.request is not None and before.request.force:
+        forced = before.request is not None and before.request.force
+        if forced:
             world.forgive(wanted.workflow_id, wanted.digest, wanted.asked)
         world.move(
             before,
@@ -83,7 +84,8 @@ class Applier:
         previous = world.receipts.get(wanted.workflow_id)
         try:
             receipt = await self.builder.release(wanted, revision, timings)
-            health, reason = await self.live.switch(receipt, previous, timings)
+            again = previous is not None and previous.digest == receipt.digest
+            health, reason = await self.live.switch(receipt, previous, timings, fresh=forced and again)
         except SupersededError:
             return  # the record stays DEPLOYING: the next pass goes on with the newer spec
         except Exception as error:

@@ -24,12 +24,18 @@ class GoLive:
         self.pooling = Pooling(world)
 
     async def switch(
-        self, receipt: Receipt, previous: Receipt | None, timings: dict[str, float]
+        self,
+        receipt: Receipt,
+        previous: Receipt | None,
+        timings: dict[str, float],
+        *,
+        fresh: bool = False,
     ) -> tuple[Health, str]:
         """Make a release live, bring its pool up to date and tell the worker host; its health, and why.
 
-        `previous`: what is live now. Raises DeployError when the host can't load the release: then
-        `previous` is live again. A host that can't be reached fails nothing (design §6).
+        `previous`: what is live now. `fresh`: serve it from a new process, even if it is served. Raises
+        DeployError when the host can't load the release: then `previous` is live again. A host that
+        can't be reached fails nothing (design §6).
         """
         with timed(timings, "publish"):
             failpoint("before-link")
@@ -41,7 +47,7 @@ class GoLive:
             if previous is not None and (previous.namespace, previous.task_queue) != key:
                 await self._leave(previous)
         with timed(timings, "reload"):
-            return await self._reload(receipt, previous)
+            return await self._reload(receipt, previous, "redeploy" if fresh else "deploy")
 
     async def retire(self, receipt: Receipt) -> str:
         """Take a live release out of service; '' or why the worker host could not be told."""
@@ -68,10 +74,10 @@ class GoLive:
         await self.pooling.refresh(key)
         await self.world.worker.sync()
 
-    async def _reload(self, receipt: Receipt, previous: Receipt | None) -> tuple[Health, str]:
+    async def _reload(self, receipt: Receipt, previous: Receipt | None, action: str) -> tuple[Health, str]:
         worker = self.world.worker
         for _ in range(_RELOAD_ROUNDS):
-            answer = await worker.reload(receipt.workflow_id, action="deploy", release=receipt.release)
+            answer = await worker.reload(receipt.workflow_id, action=action, release=receipt.release)
             if answer.ok:
                 return Health.HEALTHY, ""
             if answer.reason != "LoadFailed":
@@ -92,7 +98,9 @@ class GoLive:
         """Make live again what was, after the host refused the new release."""
         if self.world.receipts.get(receipt.workflow_id) is not receipt:
             return
-        if previous is None or previous.release == receipt.release:
+        if previous is not None and previous.release == receipt.release:
+            return  # a redeploy: what was served before is served still
+        if previous is None:
             self.world.releases.take_down(receipt.workflow_id)
             del self.world.receipts[receipt.workflow_id]
         else:

@@ -71,6 +71,15 @@ def _strictly(finding: Finding) -> Finding:
     return replace(finding, level=ERROR)
 
 
+#: What the planner refuses for the sake of other specs, and the key of `deploy` that is at fault. A
+#: dependency that isn't among these files may be in the source all the same.
+_ACROSS = {
+    Reason.NAME_CONFLICT: (ERROR, "taskQueue"),
+    Reason.DEPENDS_ON_CYCLE: (ERROR, "dependsOn"),
+    Reason.DEPENDS_ON_MISSING: (WARNING, "dependsOn"),
+}
+
+
 @dataclass
 class _Case:
     """One document on its way through the checks."""
@@ -199,10 +208,11 @@ def _cross_check(cases: Sequence[_Case]) -> None:
     refused = [item for item in plan(desired, Observed(), PrunePolicy(), 0.0) if isinstance(item, Refuse)]
     by_name = {case.given.name: case for case in cases}
     for refusal in refused:
-        if refusal.reason is Reason.NAME_CONFLICT:
+        if refusal.reason in _ACROSS:
+            level, key = _ACROSS[refusal.reason]
             case = by_name[refusal.source]
-            line = case.line(("deploy", "taskQueue"), ("deploy",))
-            case.findings += [Finding(ERROR, refusal.reason, problem, line) for problem in refusal.problems]
+            line = case.line(("deploy", key), ("deploy",))
+            case.findings += [Finding(level, refusal.reason, problem, line) for problem in refusal.problems]
     if any(refusal.reason is Reason.DUPLICATE_WORKFLOW_ID for refusal in refused):
         _name_twins(cases)
 
