@@ -174,8 +174,8 @@ class DriftWatch:
 
 
 def look(world: World, workflow_id: str, release: str, *, full: bool = True) -> list[Difference]:
-    """How what is live differs from `release` as it was built. Reads the tree. What somebody linked to instead
-    isn't looked into: the link says it all."""
+    """How what is live differs from `release` as it was built. Reads the tree. What somebody linked to
+    instead is not looked into: the link says it all."""
     found = [*world.releases.link_differences(workflow_id, release)]
     if all(item.kind is Kind.MISSING for item in found):
         found += world.releases.differences(workflow_id, release, full=full)
