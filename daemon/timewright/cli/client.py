@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,11 @@ class Client:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def open(self) -> None:
+        """Connect, if we aren't. Raises DaemonDownError."""
+        if self._connection is None:
+            self._connection = self._connect()
 
     def get(self, *path: str, wait: float = 0.0, **query: Any) -> Any:
         """The answer to a question. `path`: segments below /api/v1; `wait`: seconds it may take longer."""
@@ -135,9 +140,9 @@ class Client:
         body: Mapping[str, Any] | None,
         wait: float,
     ) -> tuple[int, bytes]:
-        if self._connection is None:
-            self._connection = self._connect()
+        self.open()
         connection = self._connection
+        assert connection is not None
         if connection.sock is not None:
             connection.sock.settimeout(_ANSWER_S + wait)
         sent = {**self._headers, **headers}
@@ -225,22 +230,18 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = plug
 
 
-class _short:  # noqa: N801 - reads as a verb
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
     """A socket's path fits in 107 bytes or can't be used; through its folder's descriptor any depth works
     (Linux)."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._folder = path, -1
-
-    def __enter__(self) -> str:
-        if len(os.fsencode(self._path)) <= 100:
-            return str(self._path)
-        self._folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._folder}/{self._path.name}"
-
-    def __exit__(self, *_: object) -> None:
-        if self._folder >= 0:
-            os.close(self._folder)
+    if len(os.fsencode(path)) <= 100:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _address(path: tuple[str, ...], query: Mapping[str, Any]) -> str:
