@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -17,7 +17,6 @@ from timewright.cli.common import console, json_option, lasting, options, print_
 from timewright.cli.durations import Duration
 from timewright.cli.sight import Daemon
 from timewright.cli.where import Where, where_options
-
 
 F = TypeVar("F", bound=Callable[..., Any])
 View = dict[str, Any]
@@ -39,16 +38,19 @@ class Asking:
     def ask(self, verb: str, workflow_id: str | None, body: Mapping[str, Any] | None = None) -> None:
         """Ask the daemon for one thing, see it through, and exit with how it ended."""
         with self.where.daemon() as daemon:
-            operation = daemon.ask(verb, workflow_id, {"reason": self.reason, **(body or {})})
+            given = {"reason": self.reason, **(body or {})}
+            operation = daemon.ask(verb, workflow_id, {key: value for key, value in given.items() if value})
             self.see_through(daemon, [operation], alone=True)
 
     def see_through(self, daemon: Daemon, operations: Sequence[View], *, alone: bool = False) -> None:
         """Wait for these, tell how they ended, and exit with 1 if one failed or isn't done in time."""
         deadline = time.monotonic() + self.timeout
-        ended = []
+        ended: list[View] = []
         with _spinner(self.wait and not self.as_json) as say:
-            for operation in operations:
-                ended.append(_followed(daemon, operation, deadline, say) if self.wait else operation)
+            ended += [
+                _followed(daemon, operation, deadline, say) if self.wait else operation
+                for operation in operations
+            ]
         if self.as_json:
             print_json(ended[0] if alone else ended)
         else:
@@ -70,7 +72,9 @@ class Asking:
         elif self.wait:
             late = f"{what} is still under way after {lasting(self.timeout)}; it goes on"
             click.echo(f"Error: {printable(late)}", err=True)
-            click.echo(f"Try: timewright logs -f {printable(operation.get('workflowId') or '')}".rstrip(), err=True)
+            click.echo(
+                f"Try: timewright logs -f {printable(operation.get('workflowId') or '')}".rstrip(), err=True
+            )
         else:
             console().print(f"[cyan]…[/] {safe(what)}: asked for, operation {safe(operation['id'])}")
 
@@ -95,8 +99,7 @@ def asking_options(function: F) -> F:
     ) -> Any:
         return function(asking=Asking(where, reason, not no_wait, timeout, as_json), **values)
 
-    decorated: F = _asking_options(with_asking)  # type: ignore[type-var]
-    return decorated
+    return cast("F", _asking_options(with_asking))
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -140,9 +140,7 @@ class Client:
         body: Mapping[str, Any] | None,
         wait: float,
     ) -> tuple[int, bytes]:
-        self.open()
-        connection = self._connection
-        assert connection is not None
+        connection = self._connection = self._connection or self._connect()
         if connection.sock is not None:
             connection.sock.settimeout(_ANSWER_S + wait)
         sent = {**self._headers, **headers}
@@ -207,9 +205,7 @@ def _connection(url: str) -> http.client.HTTPConnection:
         import ssl
 
         context = ssl.create_default_context()
-        return http.client.HTTPSConnection(
-            parts.hostname, parts.port, timeout=_CONNECT_S, context=context
-        )
+        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=_CONNECT_S, context=context)
     return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_S)
 
 
@@ -266,7 +262,7 @@ def _refusal(url: str, status: int, data: bytes) -> TimewrightError:
     if status == 401 and not hint:
         hint = "give a token that is valid: --token-file FILE, or TIMEWRIGHT_TOKEN"
     with suppress(ValueError):
-        code = Code(problem.get("code"))
+        code = Code(str(problem.get("code")))
         return RequestError(code, str(problem["detail"]), hint=hint, problems=_problems(problem))
     return TimewrightError(str(problem["detail"]), hint=hint)
 
@@ -291,9 +287,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[Sent]:
             continue
         if "data" in fields:
             with suppress(ValueError):
-                yield Sent(
-                    fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"])
-                )
+                yield Sent(fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"]))
         fields = {}
 
 

@@ -42,7 +42,9 @@ def releases(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     if not isinstance(workflow_id, str):
         return []
     found = _asked(ctx, lambda sight: sight.history(workflow_id, last=20))
-    return _items({view["release"]: view.get("because", "") for view in found if view.get("release")}, incomplete)
+    return _items(
+        {view["release"]: view.get("because", "") for view in found if view.get("release")}, incomplete
+    )
 
 
 def _asked(ctx: click.Context, ask: Callable[[Sight], list[dict[str, Any]]]) -> list[dict[str, Any]]:

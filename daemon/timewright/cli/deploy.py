@@ -10,7 +10,9 @@ from timewright.cli.complete import workflow_argument
 
 @click.command("deploy")
 @asking_options
-@click.option("--force", is_flag=True, help="Also what is live, pinned, suspended or known as bad; lifts the pin.")
+@click.option(
+    "--force", is_flag=True, help="Also what is live, pinned, suspended or known as bad; lifts the pin."
+)
 @workflow_argument()
 def command(asking: Asking, workflow_id: str, force: bool) -> None:
     """Deploy what the source asks for, now.

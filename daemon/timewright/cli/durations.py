@@ -11,14 +11,12 @@ _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SHAPE = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """Seconds, more than none."""
 
     name = "time"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float | int):
             return float(value)
         text = str(value).strip()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from timewright.cli.client import Client, Sent
+from timewright.cli.client import Client, DaemonDownError, Sent
 
 View = dict[str, Any]
 
@@ -29,6 +29,14 @@ class Daemon:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+
+    def is_up(self) -> bool:
+        """Whether anybody answers."""
+        try:
+            self.client.open()
+        except DaemonDownError:
+            return False
+        return True
 
     # looking
 
@@ -83,7 +91,7 @@ class Daemon:
         return operation
 
     def prune(self, workflow_ids: Sequence[str], reason: str) -> list[View]:
-        body = {"workflowIds": list(workflow_ids), "reason": reason}
+        body = {"workflowIds": list(workflow_ids), **({"reason": reason} if reason else {})}
         return _items(self.client.post("prune", body=body))
 
 

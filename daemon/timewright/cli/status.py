@@ -60,4 +60,3 @@ def _all(sight: Sight, as_json: bool, as_line: bool) -> bool:
         for line in overview_lines(out, overview):
             out.print(line)
     return has_failed(overview)
-

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
-from timewright.cli.client import Client, DaemonDownError
+from timewright.cli.client import Client
 from timewright.cli.common import options, settings, settings_options
 from timewright.cli.sight import Daemon, Sight
 from timewright.config import Config
@@ -59,25 +59,15 @@ class Where:
     def sight(self, *, quiet: bool = False) -> Iterator[Sight]:
         """The daemon, or what its state file says while it is down: said once, unless `quiet`."""
         with self.daemon() as daemon:
-            down = _is_down(daemon) if not self.server else None
-            if down is None:
+            if self.server or daemon.is_up():
                 yield daemon
                 return
         from timewright.cli.aside import StateSight
 
         with StateSight(self.config()) as aside:
             if not quiet:
-                click.echo(f"Note: {down}; this is what its state file says.", err=True)
+                click.echo("Note: the daemon isn't running; this is what its state file says.", err=True)
             yield aside
-
-
-def _is_down(daemon: Daemon) -> str | None:
-    """Why the daemon can't be asked; None when it answers."""
-    try:
-        daemon.client.open()
-    except DaemonDownError:
-        return "the daemon isn't running"
-    return None
 
 
 def _how_to_start(config: Config) -> str:
@@ -111,9 +101,7 @@ def _token(file: Path | None) -> str:
 
 _server_options = options(
     settings_options,
-    click.option(
-        "--server", metavar="URL", envvar=_SERVER, help="Another host's daemon: https://host:port."
-    ),
+    click.option("--server", metavar="URL", envvar=_SERVER, help="Another host's daemon: https://host:port."),
     click.option(
         "--token-file",
         type=click.Path(path_type=Path),
@@ -131,8 +119,7 @@ def where_options(function: F) -> F:
         given = {name: values.pop(name) for name in GIVEN}
         return function(where=where_from(click.get_current_context(), given), **values)
 
-    decorated: F = _server_options(with_where)  # type: ignore[type-var]
-    return decorated
+    return cast("F", _server_options(with_where))
 
 
 def where_from(ctx: click.Context, given: dict[str, Any]) -> Where:

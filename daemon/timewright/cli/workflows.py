@@ -38,9 +38,7 @@ def overview_lines(out: Console, overview: View) -> list[Text]:
     """The overview: what is wrong with the source, the table, the reasons, the counts."""
     markup = []
     if problem := overview.get("sourceProblem"):
-        markup.append(
-            f"[red]The source can't be read completely[/], nothing is undeployed: {safe(problem)}"
-        )
+        markup.append(f"[red]The source can't be read completely[/], nothing is undeployed: {safe(problem)}")
     shown = [view for view in overview["workflows"] if view["status"] != Status.UNDEPLOYED or _notable(view)]
     lines = [*map(Text.from_markup, markup)]
     if shown:
@@ -93,8 +91,7 @@ def _reasons(views: Sequence[View]) -> dict[Note, list[str]]:
     found: dict[tuple[str, str], tuple[Note, list[str]]] = {}
     for view in views:
         for note in notes(view):
-            first, names = found.setdefault((note.level, note.text), (note, []))
-            names.append(view["workflowId"])
+            found.setdefault((note.level, note.text), (note, []))[1].append(view["workflowId"])
     return {_shared(note, names): names for note, names in found.values()}
 
 
