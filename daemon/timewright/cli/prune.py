@@ -29,9 +29,10 @@ def command(asking: Asking, workflow_ids: tuple[str, ...], confirmed: bool, yes:
     """
     with asking.where.daemon() as daemon:
         gone = _gone(daemon, workflow_ids)
-        if not asking.as_json or not confirmed:
+        asked = bool(gone) and confirmed
+        if not (asked and asking.as_json):
             _show(gone, asking.as_json, confirmed)
-        if not gone or not confirmed:
+        if not asked:
             return
         names = ", ".join(printable(view["workflowId"]) for view in gone)
         confirm(f"Undeploy {names}?", yes)
