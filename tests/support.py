@@ -13,10 +13,10 @@ from typing import Any
 from timewright.core.dependencies import Provided
 from timewright.core.digest import Placement, sha256
 from timewright.core.errors import Problem, Reason
-from timewright.core.plan import Broken, Desired, Live, Observed, Policy, Wanted
 from timewright.core.prepare import Host, Prepared, prepare
 from timewright.core.spec import Spec, read_spec
 from timewright.core.state import Record, Status
+from timewright.core.worlds import Broken, Desired, Live, Observed, Policy, Wanted
 from timewright.edge.releases import Receipt, Releases
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -84,11 +84,11 @@ def test_environment_beats_file_and_command_line_beats_both(tmp_path: Path) -> N
 @pytest.mark.parametrize("key", defaults())
 def test_every_setting_can_be_given_by_environment(tmp_path: Path, key: str) -> None:
     default = defaults()[key]
-    given: Any = {bool: "true", int: "3", float: "0.5"}.get(type(default), "")
+    given: Any = {bool: "false" if default is True else "true", int: "3", float: "0.5"}.get(type(default), "")
     if isinstance(default, str):
         given = {
             "compiler.mode": "off", "compiler.typescript": "bundled", "worker.url": "unix:/x",
-            "log.level": "error", "log.format": "json",
+            "log.level": "error", "log.format": "json", "api.socket_mode": "0660",
         }.get(key, "text")  # fmt: skip
     if isinstance(default, list):
         given = "ms, @acme/*"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from timewright.build import Builder
 from timewright.config import Config, Data, Source, Worker
 from timewright.core.errors import DeployError, Reason
 from timewright.core.state import Health, Status
 from timewright.edge import source
 from timewright.edge.compiler import CompileJob, Compiler, CompileResult
+from timewright.edge.statefile import Event
 from timewright.edge.worker import Serving
+from timewright.pooling import Pooling
 from timewright.reconcile import Reconciler
 from timewright.service import opened
 from timewright.world import World
 
 from tests.e2e.specs import greeter
+from tests.support import leftovers
 
 
 class PlainWorker:
@@ -32,6 +37,7 @@ class PlainWorker:
     def __init__(self) -> None:
         self.calls: list[dict[str, str]] = []
         self.status = 200
+        self.gate: asyncio.Event | None = None  # answers wait for it
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -54,6 +60,8 @@ class PlainWorker:
         status, answer = 404, b"{}"
         if head.startswith("POST /workflows/reload"):
             self.calls.append(json.loads(body))
+            if self.gate is not None:
+                await self.gate.wait()
             status, answer = self.status, json.dumps({"success": self.status == 200}).encode()
         writer.write(
             b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (status, len(answer))
@@ -98,8 +106,12 @@ class Bench:
         await self.reconciler.run_pass()
         await self.reconciler.settled()
 
+    def story(self, name: str) -> list[Event]:
+        """The transitions of a workflow's status."""
+        return [event for event in self.world.state.history(name) if event.kind == "status"]
+
     def history(self, name: str) -> list[str]:
-        return [event.new for event in self.world.state.history(name) if event.kind == "status"]
+        return [event.new for event in self.story(name)]
 
 
 @asynccontextmanager
@@ -181,7 +193,7 @@ async def test_a_spec_that_is_wrong_is_not_tried_again_until_it_changes(bench: B
     assert bench.compiler.jobs == 1
     bench.put("one", "y")
     await bench.settle()
-    assert bench.history("one")[-1] is Status.DEPLOYED
+    assert bench.history("one")[-1] == Status.DEPLOYED
 
 
 async def test_a_newer_spec_cancels_the_work_on_the_older_one(bench: Bench) -> None:
@@ -197,6 +209,65 @@ async def test_a_newer_spec_cancels_the_work_on_the_older_one(bench: Bench) -> N
     live = bench.world.releases.links / "one" / "src" / "workflow.ts"
     assert "new" in live.read_text()
     assert len(list((bench.world.releases.root / "one").iterdir())) == 1
+
+
+@pytest.mark.parametrize("stage", ["type check", "seal", "pool", "notify"])
+async def test_a_newer_spec_wins_whatever_the_older_one_is_at(
+    bench: Bench, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("one", "first")
+    await bench.settle()
+    gate, reached = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_: object, **__: object) -> None:
+        if not gate.is_set():
+            reached.set()
+            await gate.wait()
+
+    before = {"type check": (Builder, "_make"), "seal": (Builder, "_receipt"), "pool": (Pooling, "refresh")}
+    if stage == "notify":
+        bench.worker.gate = gate
+    elif stage == "seal":  # in a thread, where nothing can be cancelled
+        slow = bench.world.releases.publish
+
+        def publish(*arguments: Any) -> Any:
+            time.sleep(0.3)
+            return slow(*arguments)
+
+        monkeypatch.setattr(bench.world.releases, "publish", publish)
+    else:
+        where, name = before[stage]
+        original = getattr(where, name)
+
+        async def gated(*arguments: Any) -> Any:
+            await wait()
+            return await original(*arguments)
+
+        monkeypatch.setattr(where, name, gated)
+    bench.put("one", "old")
+    await bench.reconciler.run_pass()
+    if stage == "notify":
+        while len(bench.worker.calls) < 2:
+            await asyncio.sleep(0.01)
+    elif stage == "seal":
+        await asyncio.sleep(0.1)
+    else:
+        await reached.wait()
+    bench.put("one", "new")
+    second = asyncio.create_task(bench.reconciler.run_pass())
+    await asyncio.sleep(0.1)
+    gate.set()
+    await second
+    await bench.reconciler.settled()
+    record = bench.world.record("one")
+    assert record.status is Status.DEPLOYED
+    live = bench.world.releases.links / "one" / "src" / "workflow.ts"
+    assert "new" in live.read_text()
+    (version,) = bench.world.pool_versions.values()
+    assert version.members == {"one": record.applied[:12]}
+    assert bench.worker.calls[-1]["release"] == record.applied[:12]
+    assert leftovers(bench.world.config.data_path) == []
+    assert [event.new for event in bench.story("one")].count(Status.DEPLOYED) == 2
 
 
 async def test_a_slow_spec_holds_up_no_other(bench: Bench) -> None:

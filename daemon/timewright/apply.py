@@ -10,19 +10,24 @@ from typing import Any
 
 from timewright import log
 from timewright.build import Builder, SupersededError, timed
-from timewright.core.errors import DeployError, Problem, Reason
-from timewright.core.plan import Action, Deploy, Hold, Refuse, Settle, Undeploy, Wanted
+from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
+from timewright.core.digest import SHORT
+from timewright.core.errors import DeployError, Reason
+from timewright.core.pins import why_pinned
 from timewright.core.retry import Backoff
-from timewright.core.state import Failure, Health, Record, Status
+from timewright.core.state import Failure, Health, Pin, Pinned, Record, Status
+from timewright.core.worlds import Wanted
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
-from timewright.pooling import Pooling
+from timewright.edge.statefile import Bad
+from timewright.golive import GoLive
 from timewright.world import World
 
-#: How long a deploy waits for the pool's other newcomers to be sorted out before it says so.
-_RELOAD_ROUNDS = 5
 #: Seconds between two looks for packages that nobody needs, and how old those must be.
 _COLLECT_S = 3600.0
+#: Who is named where no person asked: the source's change, and our own judgement.
+SOURCE, OURSELVES = "source", "timewright"
+_FORGOTTEN: dict[str, Any] = {"failure": None, "attempts": 0, "retry_at": None, "held": "", "held_reason": ""}
 
 
 class Applier:
@@ -30,126 +35,92 @@ class Applier:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.pooling = Pooling(world)
+        self.live = GoLive(world)
         self.builder = Builder(world)
         self._collected = world.clock()
 
-    async def apply(self, action: Action, revision: str) -> None:
+    async def apply(self, action: Deploy | Rollback | Revert | Undeploy, revision: str) -> None:
         """Carry out one action. Only cancellation comes out of it: every failure is recorded."""
         if isinstance(action, Deploy):
             await self._deploy(action, revision)
         elif isinstance(action, Undeploy):
             await self._undeploy(action, revision)
-        elif isinstance(action, Settle):
+        else:
+            if isinstance(action, Revert):
+                self._condemn(action)
+            await self._roll_back(action.workflow_id, action.digest, action.because)
+
+    def note(self, action: Settle | Refuse | Hold | Clear, revision: str) -> None:
+        """Carry out an action that only changes what is known."""
+        if isinstance(action, Settle):
             self._settle(action, revision)
         elif isinstance(action, Refuse):
             self._refuse(action, revision)
-        else:
+        elif isinstance(action, Hold):
             self._hold(action)
+        else:
+            self.world.note(self.world.record(action.workflow_id), held="", held_reason="")
 
     # deploy ------------------------------------------------------------------------------------
 
     async def _deploy(self, action: Deploy, revision: str) -> None:
         wanted, world = action.wanted, self.world
-        record = world.move(
-            world.record(wanted.workflow_id),
+        before = world.record(wanted.workflow_id)
+        forced = before.request is not None and before.request.force
+        if forced:
+            world.forgive(wanted.workflow_id, wanted.digest, wanted.asked)
+        world.move(
+            before,
             Status.DEPLOYING,
             action.because,
             digest=wanted.digest,
+            actor=before.request.actor if before.request else SOURCE,
             **_seen(wanted, revision, world.clock()),
+            request=None,
+            pin=None,
+            condemned="",
         )
         timings: dict[str, float] = {}
         previous = world.receipts.get(wanted.workflow_id)
         try:
             receipt = await self.builder.release(wanted, revision, timings)
-            with timed(timings, "publish"):
-                failpoint("before-link")
-                self._make_live(receipt)
-                failpoint("after-link")
-            health, reason = await self._serve(receipt, previous, timings)
+            again = previous is not None and previous.digest == receipt.digest
+            health, reason = await self.live.switch(receipt, previous, timings, fresh=forced and again)
         except SupersededError:
             return  # the record stays DEPLOYING: the next pass goes on with the newer spec
         except Exception as error:
-            self._fail(world.record(wanted.workflow_id), _as_deploy_error(error), wanted.digest, timings)
+            failed = as_deploy_error(error)
+            record = world.record(wanted.workflow_id)
+            self._fail(record, failed, wanted.digest, timings, transient=failed.transient)
             return
         failpoint("before-record")
         record = world.record(wanted.workflow_id)
         world.move(
             record,
             Status.DEPLOYED,
-            _why_deployed(record, receipt, reason),
+            _why_deployed(receipt, reason),
             digest=receipt.digest,
             timings=timings,
-            applied=receipt.digest,
-            failure=None,
-            attempts=0,
-            retry_at=None,
-            pool=receipt.placement.pool,
+            **_live(record, receipt),
+            **_FORGOTTEN,
             warnings=(*wanted.warnings, *receipt.warnings),
         )
         world.set_health(wanted.workflow_id, health, reason)
-        self._collect(receipt, wanted)
+        self._collect(receipt, wanted.keep_releases)
         await self._collect_packages()
 
-    def _make_live(self, receipt: Receipt) -> None:
-        self.world.releases.make_live(receipt.workflow_id, receipt.release)
-        self.world.receipts[receipt.workflow_id] = receipt
-
-    async def _serve(
-        self, receipt: Receipt, previous: Receipt | None, timings: dict[str, float]
-    ) -> tuple[Health, str]:
-        """Bring the pool up to date and tell the worker host. Raises DeployError when the host
-        can't load the release: then the previous one is live again. A host that can't be reached
-        fails nothing (design §6)."""
-        key = (receipt.namespace, receipt.task_queue)
-        with timed(timings, "pool"):
-            await self.pooling.refresh(key)
-            if previous is not None and (previous.namespace, previous.task_queue) != key:
-                await self._leave(previous)
-        with timed(timings, "reload"):
-            return await self._reload(receipt, previous)
-
-    async def _leave(self, previous: Receipt) -> None:
-        """The workflow moved to another task queue: its old pool goes on without it."""
-        key = (previous.namespace, previous.task_queue)
-        await self.pooling.refresh(key)
-        await self.world.worker.sync()
-
-    async def _reload(self, receipt: Receipt, previous: Receipt | None) -> tuple[Health, str]:
-        worker = self.world.worker
-        for _ in range(_RELOAD_ROUNDS):
-            answer = await worker.reload(receipt.workflow_id, action="deploy", release=receipt.release)
-            if answer.ok:
-                return Health.HEALTHY, ""
-            if answer.reason != "LoadFailed":
-                break
-            if receipt.workflow_id in answer.failed or not answer.failed:
-                await self._revert(receipt, previous)
-                text = answer.failed.get(receipt.workflow_id) or answer.error
-                raise DeployError(
-                    Reason.LOAD_FAILED,
-                    f"the worker can't load it: {text}",
-                    problems=[Problem(receipt.workflows or "", f"the worker can't load it: {text}")],
-                    hint="it compiles, but fails when it is loaded; the release before goes on",
-                )
-            await asyncio.sleep(0.3)  # another newcomer of the pool is at fault: its own deploy takes it out
-        return Health.DEGRADED, waiting(answer.reason, answer.error, self.world)
-
-    async def _revert(self, receipt: Receipt, previous: Receipt | None) -> None:
-        """Make live again what was, after the host refused the new release."""
-        if self.world.receipts.get(receipt.workflow_id) is not receipt:
-            return
-        if previous is None:
-            self.world.releases.take_down(receipt.workflow_id)
-            del self.world.receipts[receipt.workflow_id]
-        else:
-            self._make_live(previous)
-            await self.pooling.refresh((previous.namespace, previous.task_queue))
-        await self.pooling.refresh((receipt.namespace, receipt.task_queue))
-        await self.world.worker.sync()
-
-    def _fail(self, record: Record, error: DeployError, digest: str, timings: dict[str, float]) -> None:
-        attempts = record.attempts + 1 if error.transient else 0
+    def _fail(
+        self,
+        record: Record,
+        error: DeployError,
+        digest: str,
+        timings: dict[str, float],
+        *,
+        transient: bool,
+        **changes: Any,
+    ) -> None:
+        """Record a failure, with a next try where one may help."""
+        attempts = record.attempts + 1 if transient else 0
         retry = self.world.config.retry
         backoff = Backoff(retry.tries, retry.first_s, retry.most_s)
         wait = backoff.wait(attempts, random.random()) if attempts else None  # noqa: S311 - jitter
@@ -160,92 +131,165 @@ class Applier:
             because,
             digest=digest,
             timings=timings,
-            failure=self.world.failure(error),
+            failure=Failure(error.reason, error.message, error.problems, transient),
             attempts=attempts,
             retry_at=self.world.clock() + wait if wait else None,
+            **changes,
         )
 
-    async def _collect_packages(self) -> None:
-        """Now and then: packages that no release needs any more."""
+    # rollback ----------------------------------------------------------------------------------
+
+    def _condemn(self, action: Revert) -> None:
+        """Remember the live release as bad and pin the earlier one, in that order: a crash in between is
+        no way back to the bad one."""
         world = self.world
-        if world.clock() - self._collected < _COLLECT_S:
-            return
-        self._collected = world.clock()
-        try:
-            keep = await asyncio.to_thread(world.releases.packages)
-            gone = world.dependencies.collect(keep, world.clock() - _COLLECT_S)
-        except OSError as error:
-            log.get().warning("packages not collected", because=str(error))
-            return
-        if gone:
-            log.get().info("packages collected", sets=gone, because="no release needs them")
+        record = world.record(action.workflow_id)
+        bad = Bad(record.workflow_id, record.applied, record.asked, world.clock(), record.condemned)
+        world.remember_bad(bad)
+        failpoint("before-revert-pin")
+        pin = Pin(Pinned.REVERT, action.digest, OURSELVES, world.clock(), record.condemned, record.asked)
+        failure = Failure(Reason.HEALTH_CHECK_FAILED, action.because)
+        world.set_pin(
+            record.workflow_id,
+            pin,
+            OURSELVES,
+            record.condemned,
+            condemned="",
+            failure=failure,
+            trial_until=None,
+        )
 
-    def _collect(self, receipt: Receipt, wanted: Wanted) -> None:
-        """Retention: what is old and not needed goes. It fails no deploy."""
-        settings = self.world.config.releases
+    async def _roll_back(self, workflow_id: str, digest: str, because: str) -> None:
+        """Make an earlier release live. It is in the tree as it was built, so nothing is compiled."""
+        world = self.world
+        record = world.record(workflow_id)
+        pin = record.pin
+        reverted = pin is not None and pin.kind is Pinned.REVERT
+        record = world.move(
+            record,
+            Status.ROLLING_BACK,
+            because,
+            digest=digest,
+            actor=pin.actor if pin else OURSELVES,
+            held="",
+            held_reason="",
+            request=None,
+            condemned="",
+            attempted=record.attempted if reverted else digest,
+        )
+        timings: dict[str, float] = {}
+        previous = world.receipts.get(workflow_id)
         try:
-            gone = self.world.releases.collect(
-                receipt.workflow_id,
-                {receipt.release},
-                most=(wanted.keep_releases or settings.keep) + 1,
-                older_than=self.world.clock() - settings.min_age_h * 3600,
+            with timed(timings, "verify"):
+                receipt = await self._kept(workflow_id, digest)
+            health, reason = await self.live.switch(receipt, previous, timings)
+        except Exception as error:
+            failed = as_deploy_error(error)
+            words = f"release {digest[:SHORT]} can't be made live: {failed.message}"
+            wrapped = DeployError(Reason.ROLLBACK_FAILED, words, problems=failed.problems, hint=failed.hint)
+            record = world.record(workflow_id)
+            self._fail(record, wrapped, digest, timings, transient=failed.transient, attempted=digest)
+            return
+        failpoint("before-record")
+        record = world.record(workflow_id)
+        kept = {"failure": record.failure} if reverted else {}  # why it was reverted stays to be seen
+        world.move(
+            record,
+            Status.ROLLED_BACK,
+            _why_deployed(receipt, reason),
+            digest=digest,
+            timings=timings,
+            **{**_live(record, receipt), **_FORGOTTEN, **kept, **_pinned(record)},
+            warnings=receipt.warnings,
+        )
+        world.set_health(workflow_id, health, reason)
+
+    async def _kept(self, workflow_id: str, digest: str) -> Receipt:
+        """The receipt of a release that is in the tree, whole. Raises DeployError."""
+        releases, short = self.world.releases, digest[:SHORT]
+        receipt = releases.receipt(workflow_id, short)
+        if receipt is None or receipt.digest != digest:
+            raise DeployError(
+                Reason.ROLLBACK_FAILED, "it is not kept any more", hint="choose another release"
             )
-            self.world.state.drop_releases(receipt.workflow_id, gone)
-        except OSError as error:
-            log.get().warning("retention failed", workflow=receipt.workflow_id, because=str(error))
+        damage = await asyncio.to_thread(releases.damage, workflow_id, short)
+        if damage:
+            raise DeployError(
+                Reason.ROLLBACK_FAILED,
+                f"it is not as it was built ({damage})",
+                hint="choose another release, or deploy its spec again",
+            )
+        return receipt
 
-    # the rest ----------------------------------------------------------------------------------
+    # undeploy ----------------------------------------------------------------------------------
 
     async def _undeploy(self, action: Undeploy, revision: str) -> None:
         world = self.world
         record = world.record(action.workflow_id)
         receipt = world.receipts.get(action.workflow_id)
+        actor = _undeployer(record)
+        nothing: dict[str, Any] = {
+            **_FORGOTTEN,
+            "applied": "",
+            "attempted": "",
+            "pool": "",
+            "drift": (),
+            "trial_until": None,
+            "condemned": "",
+            "missing_since": None,
+            "prune_by": "",
+            "request": None,
+        }
         if receipt is None and record.status is not Status.UNDEPLOYING:
             world.state.unrefuse(record.source)
-            world.move(
-                record, Status.UNDEPLOYED, action.because, applied="", attempted="", failure=None, held=""
-            )
+            world.move(record, Status.UNDEPLOYED, action.because, actor=actor, **nothing)
             return
         record = world.move(
-            record, Status.UNDEPLOYING, action.because, revision=revision, attempted="", held=""
+            record,
+            Status.UNDEPLOYING,
+            action.because,
+            digest=record.applied,
+            actor=actor,
+            revision=revision,
+            attempted="",
+            held="",
+            held_reason="",
         )
         try:
             if receipt is not None:
-                world.receipts.pop(action.workflow_id, None)
-                await self.pooling.refresh((receipt.namespace, receipt.task_queue))
-            failpoint("before-unlink")
-            world.releases.take_down(action.workflow_id)
-            failpoint("after-unlink")
-            answer = await world.worker.reload(action.workflow_id, action="undeploy")
+                untold = await self.live.retire(receipt)
+            else:
+                untold = await self.live.unlink(action.workflow_id)
         except Exception as error:
             log.get().error("undeploy failed", workflow=action.workflow_id, because=str(error))
             return
         because = "nothing of it is live any more"
-        if not answer.ok:
-            because += f"; the worker host was not told ({answer.reason}) and will see it by itself"
-        world.move(
-            record, Status.UNDEPLOYED, because, applied="", failure=None, pool="", attempts=0, retry_at=None
-        )
+        if untold:
+            because += f"; the worker host was not told ({untold}) and will see it by itself"
+        world.move(record, Status.UNDEPLOYED, because, **nothing)
         world.set_health(action.workflow_id, Health.UNKNOWN)
+
+    # what only changes the record --------------------------------------------------------------
 
     def _settle(self, action: Settle, revision: str) -> None:
         world, wanted = self.world, action.wanted
         record = world.record(wanted.workflow_id)
         changes: dict[str, Any] = {
             **_seen(wanted, revision, world.clock()),
+            **_FORGOTTEN,
             "applied": wanted.digest,
-            "failure": None,
-            "attempts": 0,
-            "retry_at": None,
             "pool": wanted.placement.pool,
             "warnings": (*wanted.warnings, *_warnings_of(world, wanted)),
+            "pin": None,
         }
         if record.status is Status.DEPLOYED:
             world.note(record, **changes)
-        elif record.status in (Status.DEPLOYMENT_FAILED, Status.DEPLOYING):
-            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest, **changes)
+        elif record.status in (Status.DEPLOYMENT_FAILED, Status.DEPLOYING, Status.ROLLED_BACK):
+            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest, actor=SOURCE, **changes)
         else:
-            record = world.move(record, Status.DEPLOYING, action.because, digest=wanted.digest, **changes)
+            record = world.move(
+                record, Status.DEPLOYING, action.because, digest=wanted.digest, actor=SOURCE, **changes
+            )
             world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest)
 
     def _refuse(self, action: Refuse, revision: str) -> None:
@@ -266,18 +310,24 @@ class Applier:
             return
         record = world.record(action.workflow_id)
         if record.status is Status.DEPLOYMENT_FAILED and record.failure == failure:
+            world.note(record, held="", held_reason="", missing_since=None, request=None)
             return
         world.move(
             record,
             Status.DEPLOYMENT_FAILED,
             action.because,
+            actor=SOURCE,
             failure=failure,
             attempted=action.content,
+            asked=action.content,
             source=record.source or action.source,
             revision=revision,
             attempts=0,
             retry_at=None,
             held="",
+            held_reason="",
+            missing_since=None,
+            request=None,
         )
 
     def _hold(self, action: Hold) -> None:
@@ -286,11 +336,86 @@ class Applier:
         if record.status is Status.DEPLOYING and receipt is not None:  # its spec vanished in mid-deploy
             because = f"release {receipt.release} goes on"
             record = self.world.move(record, Status.DEPLOYED, because, applied=receipt.digest, failure=None)
-        if record.held != action.because:
+        gone = action.reason in (Reason.PRUNE_BLOCKED, Reason.VANISHED)
+        since = (record.missing_since or self.world.clock()) if gone else None
+        if record.held != action.because and action.reason is not Reason.VANISHED:
             log.get().warning(
                 "held back", workflow=action.workflow_id, reason=action.reason, because=action.because
             )
-            self.world.note(record, held=action.because)
+        known = _known(action.wanted) if action.wanted is not None and not record.source else {}
+        self.world.note(
+            record,
+            held=action.because,
+            held_reason=action.reason,
+            missing_since=since,
+            request=None,
+            **known,
+        )
+
+    # retention ---------------------------------------------------------------------------------
+
+    async def _collect_packages(self) -> None:
+        """Now and then: packages that no release needs any more."""
+        world = self.world
+        if world.clock() - self._collected < _COLLECT_S:
+            return
+        self._collected = world.clock()
+        try:
+            keep = await asyncio.to_thread(world.releases.packages)
+            gone = world.dependencies.collect(keep, world.clock() - _COLLECT_S)
+        except OSError as error:
+            log.get().warning("packages not collected", because=str(error))
+            return
+        if gone:
+            log.get().info("packages collected", sets=gone, because="no release needs them")
+
+    def _collect(self, receipt: Receipt, keep_releases: int | None) -> None:
+        """Retention: what is old and not needed goes. It fails no deploy."""
+        settings, world = self.world.config.releases, self.world
+        record = world.record(receipt.workflow_id)
+        needed = {digest[:SHORT] for digest in (record.previous, record.proven) if digest}
+        try:
+            gone = world.releases.collect(
+                receipt.workflow_id,
+                {receipt.release, *needed},
+                most=(keep_releases or settings.keep) + 1,
+                older_than=world.clock() - settings.min_age_h * 3600,
+            )
+            world.state.drop_releases(receipt.workflow_id, gone)
+        except OSError as error:
+            log.get().warning("retention failed", workflow=receipt.workflow_id, because=str(error))
+
+
+def is_quiet(action: Action) -> bool:
+    """Whether an action only changes what is known."""
+    return isinstance(action, Settle | Refuse | Hold | Clear)
+
+
+def _undeployer(record: Record) -> str:
+    if record.pin is not None and record.pin.kind is Pinned.UNDEPLOY:
+        return record.pin.actor
+    return record.prune_by or SOURCE
+
+
+def _live(record: Record, receipt: Receipt) -> dict[str, Any]:
+    """What a record says of its live release, once it is that."""
+    same = record.applied == receipt.digest
+    return {
+        "applied": receipt.digest,
+        "previous": record.previous if same else record.applied,
+        "trial_until": record.trial_until if same else None,
+        "pool": receipt.placement.pool,
+        "drift": (),
+        "missing_since": None,
+        "prune_by": "",
+    }
+
+
+def _pinned(record: Record) -> dict[str, Any]:
+    """A rollback is never in sync: what it holds back is said with it, not one pass later."""
+    if record.pin is None:
+        return {}
+    return {"held": why_pinned(record.workflow_id, record.pin), "held_reason": Reason.PINNED}
 
 
 def _warnings_of(world: World, wanted: Wanted) -> tuple[str, ...]:
@@ -299,33 +424,41 @@ def _warnings_of(world: World, wanted: Wanted) -> tuple[str, ...]:
     return receipt.warnings if receipt is not None and receipt.digest == wanted.digest else ()
 
 
-def waiting(reason: str, error: str, world: World) -> str:
-    """The health reason of a workflow that is deployed and not (known to be) served."""
-    if reason == "Unreachable":
-        return f"{Reason.WAITING_FOR_WORKER}: the worker host does not answer ({error})"
-    if reason == "TemporalUnreachable":
-        return f"{Reason.WAITING_FOR_WORKER}: Temporal at {world.config.temporal.address} does not answer"
-    return f"{Reason.WAITING_FOR_WORKER}: {reason}" + (f": {error}" if error else "")
-
-
 def _seen(wanted: Wanted, revision: str, now: float) -> dict[str, Any]:
+    """What a record takes from a spec that was read."""
     return {
-        "name": wanted.name,
-        "source": wanted.source,
+        **_known(wanted),
         "revision": revision,
         "read_at": now,
         "attempted": wanted.digest,
+        "asked": wanted.asked,
         "warnings": wanted.warnings,
         "held": "",
+        "held_reason": "",
+        "missing_since": None,
+        "prune_by": "",
     }
 
 
-def _why_deployed(record: Record, receipt: Receipt, waiting_for: str) -> str:
+def _known(wanted: Wanted) -> dict[str, Any]:
+    """What a spec says of a workflow besides its release."""
+    return {
+        "name": wanted.name,
+        "source": wanted.source,
+        "owner": wanted.owner,
+        "depends_on": wanted.depends_on,
+        "prune": wanted.prune,
+        "auto_revert": wanted.auto_revert,
+    }
+
+
+def _why_deployed(receipt: Receipt, waiting_for: str) -> str:
     served = f"release {receipt.release} is live in pool {receipt.placement.pool}"
     return f"{served}; {waiting_for}" if waiting_for else f"{served} and being served"
 
 
-def _as_deploy_error(error: Exception) -> DeployError:
+def as_deploy_error(error: Exception) -> DeployError:
+    """Any failure, as one that can be recorded and shown."""
     if isinstance(error, DeployError):
         return error
     if isinstance(error, OSError):

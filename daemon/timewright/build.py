@@ -16,9 +16,9 @@ from typing import Literal
 
 from timewright import log
 from timewright.core.digest import SHORT, sha256
-from timewright.core.plan import Wanted
 from timewright.core.prepare import Prepared, prepare
 from timewright.core.spec import package_text
+from timewright.core.worlds import Wanted
 from timewright.edge import source
 from timewright.edge.compiler import CompileJob, Compiler
 from timewright.edge.dependencies import Dependencies

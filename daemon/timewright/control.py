@@ -6,14 +6,26 @@ RequestErrors and change nothing; what is granted is durable before the method r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from timewright import views
+from timewright.core.actions import Action, Deploy, Hold, Settle
+from timewright.core.digest import SHORT
+from timewright.core.errors import Code, RequestError
+from timewright.core.plan import suspension_of
+from timewright.core.state import Asked, Pin, Pinned, Record, Status, Suspension
+from timewright.core.worlds import Broken, Wanted
 from timewright.edge.desk import Operation
+from timewright.edge.releases import Receipt
 from timewright.reconcile import Reconciler
+from timewright.specfile import SpecFiles
 from timewright.views import View
-from timewright.world import World
+from timewright.world import Change, World
+
+_ALL = ""  # the workflow id of what concerns all of them
 
 
 class Role(IntEnum):
@@ -41,77 +53,189 @@ class Control:
 
     def __init__(self, world: World, reconciler: Reconciler) -> None:
         self.world, self.reconciler = world, reconciler
+        self._specs = SpecFiles(world, reconciler)
+        self._news = asyncio.Event()
+        world.listeners.append(self._on_change)
 
-    # looking; raises RequestError(NOT_FOUND) for what isn't there or isn't theirs
+    # looking -----------------------------------------------------------------------------------
 
     def overview(self, actor: Actor, *, undeployed: bool = False) -> View:
         """{lastPass, sourceProblem, suspended, workflows: [...], refusedFiles: {path: failure}}"""
-        raise NotImplementedError
+        now, last = self.world.clock(), self.world.state.fact("last_pass") or {}
+        records = [record for record in self._visible(actor) if undeployed or is_shown(record)]
+        everything = self.world.suspension
+        held = everything if everything is not None and everything.holds(now) else None
+        return {
+            "lastPass": views.iso(last.get("at")),
+            "sourceProblem": last.get("problem") or None,
+            "suspended": views.suspension_view(held, "all") if held else None,
+            "workflows": [views.workflow_view(record, everything, now) for record in records],
+            "refusedFiles": views.refused_view(self.world.state.refused()) if actor.owners is None else {},
+        }
 
     def workflow(self, actor: Actor, workflow_id: str) -> View:
         """views.workflow_view of one workflow."""
-        raise NotImplementedError
+        record = self._find(actor, workflow_id)
+        return views.workflow_view(record, self.world.suspension, self.world.clock())
 
     def history(self, actor: Actor, workflow_id: str, *, last: int = 50) -> list[View]:
         """Its releases and what became of them, newest first: views.rollout_view."""
-        raise NotImplementedError
+        record = self._find(actor, workflow_id)
+        events = self.world.state.history(workflow_id)
+        kept = {receipt.digest for receipt in self.world.releases.kept(workflow_id)}
+        return views.history_view(events, record, kept)[:last]
 
     def events(
         self, actor: Actor, *, workflow_id: str | None = None, after: int = 0, last: int = 100
     ) -> list[View]:
         """Lines of the log in order: views.event_view."""
-        raise NotImplementedError
+        if workflow_id is not None:
+            self._find(actor, workflow_id)
+        only = None
+        if actor.owners is not None:
+            only = [_ALL, *(record.workflow_id for record in self._visible(actor))]
+        events = self.world.state.history(workflow_id, after=after, last=last, only=only)
+        return [views.event_view(event) for event in events]
 
     async def wait_for_event(self, after: int, timeout: float) -> None:  # noqa: ASYNC109
         """Until there is an event with a higher id, or `timeout` seconds."""
-        raise NotImplementedError
+        if self.world.state.last_event() > after:
+            return
+        news = self._news
+        try:
+            await asyncio.wait_for(news.wait(), timeout)
+        except TimeoutError:
+            return
 
     async def plan(self, actor: Actor) -> View:
-        """{complete, problem, actions: [views.action_view]}: what the next pass would do."""
-        raise NotImplementedError
+        """{complete, problem, actions: [views.action_view]}: what a pass would do with what was read last."""
+        desired = self.reconciler.desired
+        if desired is None:
+            raise RequestError(
+                Code.CONFLICT, "the source was not read yet", hint="the daemon has just started; try again"
+            )
+        actions = self.reconciler.plan(desired, patient=False)
+        shown = [action for action in actions if self._sees_action(actor, action)]
+        return {
+            "complete": desired.complete,
+            "problem": desired.problem or None,
+            "actions": [views.action_view(action) for action in shown],
+        }
 
     async def diff(self, actor: Actor, workflow_id: str, a: str, b: str) -> View:
         """What differs between two releases; short ids, or `live`, `previous`, `wanted`."""
+        self._find(actor, workflow_id)
         raise NotImplementedError
 
     async def drift(self, actor: Actor, workflow_id: str) -> View:
         """How the live release differs from what was built; looks at the tree now."""
+        self._find(actor, workflow_id)
         raise NotImplementedError
 
     def operation(self, actor: Actor, operation_id: str) -> View:
-        raise NotImplementedError
+        """views.operation_view of one that the actor may see."""
+        operation = self.world.state.desk.operation(operation_id)
+        if operation is None or not self._sees_operation(actor, operation):
+            raise RequestError(Code.NOT_FOUND, f"there is no operation {operation_id!r}")
+        return views.operation_view(operation)
 
     def operations(self, actor: Actor, *, last: int = 100) -> list[View]:
-        raise NotImplementedError
+        """The last ones, newest first."""
+        found = self.world.state.desk.operations(last=last if actor.owners is None else 10 * last)
+        shown = [operation for operation in found if self._sees_operation(actor, operation)]
+        return [views.operation_view(operation) for operation in shown[:last]]
 
     def audit(self, actor: Actor, *, after: int = 0, last: int = 100) -> list[View]:
         """Admins only."""
-        raise NotImplementedError
+        _need(actor, Role.ADMIN)
+        return [views.audit_view(row) for row in self.world.state.desk.audited(after=after, last=last)]
 
     def ready(self) -> str:
         """'' when the daemon follows its source; else why not."""
-        raise NotImplementedError
+        passes, config = self.reconciler.passes, self.world.config
+        if not passes.count:
+            return "the first pass is under way"
+        silence = self.world.clock() - passes.last
+        if silence > 60 + 3 * config.source.scan_interval_s:
+            return f"no pass has succeeded for {silence:.0f} s"
+        return ""
 
-    # asking; all return the operation to follow. NOT_FOUND, CONFLICT, BAD_REQUEST, FORBIDDEN
+    # asking ------------------------------------------------------------------------------------
 
     def deploy(self, actor: Actor, workflow_id: str, *, force: bool = False, reason: str = "") -> Operation:
         """Deploy what the source asks for, now: ends a backoff, lifts an undeploy by hand. CONFLICT: it is
         deployed already, pinned, suspended, or known as bad; `force` overrides (and lifts the pin).
         BAD_REQUEST: its spec is invalid or not compiled."""
-        raise NotImplementedError
+        return self._deploy("deploy", actor, workflow_id, force=force, reason=reason)
 
     def redeploy(self, actor: Actor, workflow_id: str, *, reason: str = "") -> Operation:
         """The same with force: the release is checked, published and loaded again."""
-        raise NotImplementedError
+        return self._deploy("redeploy", actor, workflow_id, force=True, reason=reason)
 
-    def undeploy(self, actor: Actor, workflow_id: str, *, reason: str = "") -> Operation:
+    def _deploy(self, kind: str, actor: Actor, workflow_id: str, *, force: bool, reason: str) -> Operation:
+        record = self._change(actor, workflow_id, force=force)
+        spec = self._wanted(record)
+        busy = self.reconciler.busy_with(workflow_id)
+        if not force:
+            if busy == spec.digest:  # what is asked for is under way
+                return self.reconciler.operations.start(kind, workflow_id, actor.name, reason)
+            self._refuse_deploy(record, spec)
+        if record.pin is not None:
+            self._set_pin(record, None, actor, reason or f"{kind} asked for")
+        now = self.world.clock()
+        asked = Asked(actor.name, now, reason, force)
+        self.world.note(self.world.record(workflow_id), request=asked)
+        return self._begin(kind, workflow_id, actor, reason)
+
+    def _refuse_deploy(self, record: Record, spec: Wanted) -> None:
+        """Raises CONFLICT where a deploy would change nothing, or undo what somebody decided."""
+        workflow_id = record.workflow_id
+        pin = self._pin(record)
+        if pin is not None and pin.kind is not Pinned.UNDEPLOY:
+            raise RequestError(
+                Code.CONFLICT,
+                f"{workflow_id} is held at release {pin.digest[:SHORT]} by {pin.actor} ({pin.kind})",
+                hint=f"timewright unpin {workflow_id}, or deploy --force",
+            )
+        why = self.world.bad.get((workflow_id, spec.digest)) or self.world.bad.get((workflow_id, spec.asked))
+        if why:
+            raise RequestError(
+                Code.CONFLICT,
+                f"release {spec.digest[:SHORT]} was reverted before: {why}",
+                hint="change the spec, or deploy --force",
+            )
+        live = self.world.receipts.get(workflow_id)
+        settled = record.status is Status.DEPLOYED and record.applied == spec.digest and not record.drift
+        if settled and live is not None and live.digest == spec.digest:
+            raise RequestError(
+                Code.CONFLICT,
+                f"{workflow_id} is deployed already, at release {live.release}",
+                hint=f"timewright redeploy {workflow_id} does it again",
+            )
+
+    def undeploy(self, actor: Actor, workflow_id: str, *, force: bool = False, reason: str = "") -> Operation:
         """Out of service until `deploy`, whatever the source says. CONFLICT: it isn't deployed."""
-        raise NotImplementedError
+        record = self._change(actor, workflow_id, force=force)
+        if record.status is Status.UNDEPLOYED and workflow_id not in self.world.receipts:
+            raise RequestError(Code.CONFLICT, f"{workflow_id} is not deployed")
+        self._set_pin(record, self._new_pin(Pinned.UNDEPLOY, "", actor, reason), actor, reason)
+        return self._begin("undeploy", workflow_id, actor, reason)
 
-    def rollback(self, actor: Actor, workflow_id: str, release: str = "", *, reason: str = "") -> Operation:
+    def rollback(
+        self, actor: Actor, workflow_id: str, release: str = "", *, force: bool = False, reason: str = ""
+    ) -> Operation:
         """Back to an earlier release ('' : the one before), until the source changes the spec. CONFLICT: it
         is live already, or there is none; NOT_FOUND: no such release is kept."""
-        raise NotImplementedError
+        record = self._change(actor, workflow_id, force=force)
+        target = self._kept(record, release) if release else self._earlier(record)
+        live = self.world.receipts.get(workflow_id)
+        if live is not None and live.digest == target.digest and record.applied == target.digest:
+            hint = f"timewright pin {workflow_id} holds it there"
+            raise RequestError(Code.CONFLICT, f"release {target.release} is live already", hint=hint)
+        self._refuse_bad(record, target, force=force)
+        pin = self._new_pin(Pinned.ROLLBACK, target.digest, actor, reason, against=self._word(record))
+        self._set_pin(record, pin, actor, reason)
+        return self._begin("rollback", workflow_id, actor, reason)
 
     def pin(
         self,
@@ -119,40 +243,275 @@ class Control:
         workflow_id: str,
         release: str = "",
         *,
+        force: bool = False,
         reason: str = "",
         seconds: float | None = None,
     ) -> Operation:
         """Hold at a release ('' : the live one), whatever the source says, until `unpin` or for `seconds`."""
-        raise NotImplementedError
+        record = self._change(actor, workflow_id, force=force)
+        live = self.world.receipts.get(workflow_id)
+        target = self._kept(record, release) if release else live
+        if target is None:
+            raise RequestError(Code.CONFLICT, f"{workflow_id} is not deployed", hint="name a release to pin")
+        self._refuse_bad(record, target, force=force)
+        pin = self._new_pin(Pinned.PIN, target.digest, actor, reason, seconds=seconds)
+        self._set_pin(record, pin, actor, reason)
+        return self._begin("pin", workflow_id, actor, reason)
 
     def unpin(self, actor: Actor, workflow_id: str, *, reason: str = "") -> Operation:
         """Follow the source again. CONFLICT: it isn't pinned."""
-        raise NotImplementedError
+        record = self._change(actor, workflow_id, force=True)
+        if record.pin is None:
+            raise RequestError(Code.CONFLICT, f"{workflow_id} is not pinned")
+        self._set_pin(record, None, actor, reason)
+        return self._begin("unpin", workflow_id, actor, reason)
 
     def suspend(
         self, actor: Actor, workflow_id: str | None, *, reason: str = "", seconds: float | None = None
     ) -> Operation:
         """Deploy and undeploy nothing of it (None: of all; admins only) until `resume`, or for `seconds`."""
-        raise NotImplementedError
+        now = self.world.clock()
+        suspension = Suspension(actor.name, now, reason, now + seconds if seconds is not None else None)
+        return self._suspend("suspend", actor, workflow_id, suspension, reason)
 
     def resume(self, actor: Actor, workflow_id: str | None, *, reason: str = "") -> Operation:
-        raise NotImplementedError
+        """End a suspension. CONFLICT: there is none."""
+        return self._suspend("resume", actor, workflow_id, None, reason)
+
+    def _suspend(
+        self, kind: str, actor: Actor, workflow_id: str | None, suspension: Suspension | None, reason: str
+    ) -> Operation:
+        now = self.world.clock()
+        if workflow_id is None:
+            _need(actor, Role.ADMIN)
+            before = self.world.suspension
+        else:
+            before = self._change(actor, workflow_id, force=True).suspension
+        if suspension is None and (before is None or not before.holds(now)):
+            hint = ""
+            if workflow_id is not None and self.world.suspension is not None:
+                hint = "all workflows are: timewright resume --all"
+            what = workflow_id or "the daemon"
+            raise RequestError(Code.CONFLICT, f"{what} is not suspended", hint=hint)
+        self.world.suspend(workflow_id, suspension, actor.name, reason)
+        self.reconciler.wake()
+        because = (
+            "nothing is changed by itself until resumed" if suspension else "the source is followed again"
+        )
+        return self.reconciler.operations.immediate(kind, workflow_id or _ALL, actor.name, reason, because)
 
     def prune(self, actor: Actor, workflow_ids: Sequence[str], *, reason: str = "") -> list[Operation]:
         """Confirm that these, whose specs are gone, may be undeployed. CONFLICT: a spec is there."""
-        raise NotImplementedError
+        desired = self.reconciler.desired
+        if desired is None or not desired.complete:
+            why = desired.problem if desired is not None else "it was not read yet"
+            raise RequestError(Code.CONFLICT, f"the source can't be read completely: {why}")
+        records = [self._change(actor, workflow_id, force=False) for workflow_id in workflow_ids]
+        there = {item.workflow_id: item.source for item in desired.items}
+        for record in records:
+            if record.workflow_id in there or record.missing_since is None:
+                spec = there.get(record.workflow_id, record.source)
+                raise RequestError(
+                    Code.CONFLICT,
+                    f"the spec of {record.workflow_id} is there ({spec}): only what is gone can be pruned",
+                    hint=f"timewright undeploy {record.workflow_id} takes it out of service",
+                )
+        operations = []
+        for record in records:
+            self.world.note(self.world.record(record.workflow_id), prune_by=actor.name)
+            operations.append(self._begin("prune", record.workflow_id, actor, reason))
+        return operations
 
     async def put_spec(
         self, actor: Actor, workflow_id: str, data: bytes, *, is_yaml: bool = False
     ) -> Operation:
         """Write a spec into the source folder, atomically. BAD_REQUEST with all problems: it is no spec, or
         says another workflowId, or isn't theirs."""
-        raise NotImplementedError
+        _need(actor, Role.DEPLOYER)
+        record = self.world.records.get(workflow_id)
+        if record is not None:
+            self._find(actor, workflow_id)
+        path, prepared = await self._specs.check(workflow_id, data, is_yaml=is_yaml)
+        owner = prepared.spec.deploy.owner or ""
+        if not actor.sees(owner):
+            owners = ", ".join(sorted(actor.owners or ()))
+            raise RequestError(Code.BAD_REQUEST, f"deploy.owner must be one of: {owners}")
+        await self._specs.write(path, data)
+        return self._begin("put", workflow_id, actor, "")
 
-    def delete_spec(self, actor: Actor, workflow_id: str, *, reason: str = "") -> Operation:
+    def delete_spec(
+        self, actor: Actor, workflow_id: str, *, force: bool = False, reason: str = ""
+    ) -> Operation:
         """Remove the spec's file from the source folder and undeploy it."""
-        raise NotImplementedError
+        record = self._change(actor, workflow_id, force=force)
+        desired = self.reconciler.desired
+        users = (
+            [spec.workflow_id for spec in desired.wanted if workflow_id in spec.depends_on] if desired else []
+        )
+        if users:
+            raise RequestError(Code.CONFLICT, f"{', '.join(users[:5])} depends on {workflow_id}")
+        self._specs.remove(record)
+        if record.pin is not None:
+            self._set_pin(record, None, actor, "its spec was deleted")
+        self.world.note(self.world.record(workflow_id), prune_by=actor.name)
+        return self._begin("delete", workflow_id, actor, reason)
 
     async def finished(self, operation_id: str, timeout: float) -> Operation:  # noqa: ASYNC109
         """The operation when it is done, or as it is after `timeout` seconds."""
-        raise NotImplementedError
+        operation = await self.reconciler.operations.finished(operation_id, timeout)
+        if operation is None:
+            raise RequestError(Code.NOT_FOUND, f"there is no operation {operation_id!r}")
+        return operation
+
+    # helpers -----------------------------------------------------------------------------------
+
+    def _on_change(self, _: Change) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _visible(self, actor: Actor) -> list[Record]:
+        records = sorted(self.world.records.values(), key=lambda record: record.workflow_id)
+        return [record for record in records if actor.sees(record.owner)]
+
+    def _find(self, actor: Actor, workflow_id: str) -> Record:
+        record = self.world.records.get(workflow_id)
+        if record is None or not actor.sees(record.owner):
+            raise RequestError(
+                Code.NOT_FOUND, f"there is no workflow {workflow_id!r} here", hint="timewright list"
+            )
+        return record
+
+    def _change(self, actor: Actor, workflow_id: str, *, force: bool) -> Record:
+        """A workflow that the actor may change; not while it is suspended, unless forced."""
+        record = self._find(actor, workflow_id)
+        _need(actor, Role.DEPLOYER)
+        suspension = suspension_of(record, self.world.suspension, self.world.clock())
+        if suspension is not None and not force:
+            why = f": {suspension.reason}" if suspension.reason else ""
+            which = workflow_id if suspension is record.suspension else "--all"
+            raise RequestError(
+                Code.CONFLICT,
+                f"{workflow_id} is suspended by {suspension.actor}{why}",
+                hint=f"timewright resume {which}, or --force",
+            )
+        return record
+
+    def _wanted(self, record: Record) -> Wanted:
+        """The workflow's spec. Raises BAD_REQUEST when it is refused, CONFLICT when it is gone."""
+        desired = self.reconciler.desired
+        for spec in desired.wanted if desired is not None else ():
+            if spec.workflow_id == record.workflow_id:
+                return spec
+        if record.failure is not None and self._broken(record) is not None:
+            raise RequestError(
+                Code.BAD_REQUEST,
+                f"{record.source} is refused: {record.failure.message}",
+                problems=record.failure.problems,
+            )
+        raise RequestError(
+            Code.CONFLICT,
+            f"the source has no spec of {record.workflow_id}",
+            hint="put one there, or `timewright rollback` to a release that is kept",
+        )
+
+    def _broken(self, record: Record) -> Broken | None:
+        desired = self.reconciler.desired
+        for item in desired.broken if desired is not None else ():
+            if record.workflow_id == item.workflow_id or record.source == item.source:
+                return item
+        return None
+
+    def _word(self, record: Record) -> str:
+        """The source's word that a pin stands against; '' when there is none."""
+        desired = self.reconciler.desired
+        for spec in desired.wanted if desired is not None else ():
+            if spec.workflow_id == record.workflow_id:
+                return spec.asked
+        broken = self._broken(record)
+        return broken.content if broken is not None else ""
+
+    def _pin(self, record: Record) -> Pin | None:
+        """The pin, if it is in force."""
+        pin = record.pin
+        if pin is None or (pin.until is not None and self.world.clock() >= pin.until):
+            return None
+        return pin if not pin.against or pin.against == self._word(record) else None
+
+    def _new_pin(
+        self,
+        kind: Pinned,
+        digest: str,
+        actor: Actor,
+        reason: str,
+        *,
+        against: str = "",
+        seconds: float | None = None,
+    ) -> Pin:
+        now = self.world.clock()
+        return Pin(kind, digest, actor.name, now, reason, against, now + seconds if seconds else None)
+
+    def _set_pin(self, record: Record, pin: Pin | None, actor: Actor, reason: str) -> None:
+        self.world.set_pin(record.workflow_id, pin, actor.name, reason)
+
+    def _begin(self, kind: str, workflow_id: str, actor: Actor, reason: str) -> Operation:
+        operation = self.reconciler.operations.start(kind, workflow_id, actor.name, reason)
+        self.reconciler.wake()
+        return operation
+
+    def _kept(self, record: Record, release: str) -> Receipt:
+        """A release in the tree by its id, or by its first characters."""
+        kept = self.world.releases.kept(record.workflow_id)
+        found = [receipt for receipt in kept if len(release) >= 4 and receipt.digest.startswith(release)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(receipt.release for receipt in kept) or "none"
+        what = "more than one release" if found else "no release"
+        raise RequestError(
+            Code.NOT_FOUND, f"{what} {release!r} of {record.workflow_id} is kept", hint=f"kept: {names}"
+        )
+
+    def _earlier(self, record: Record) -> Receipt:
+        digest = self.world.earlier(record)
+        if not digest:
+            raise RequestError(
+                Code.CONFLICT,
+                f"there is no earlier release of {record.workflow_id} to go back to",
+                hint=f"timewright history {record.workflow_id}",
+            )
+        return self._kept(record, digest)
+
+    def _refuse_bad(self, record: Record, target: Receipt, *, force: bool) -> None:
+        why = self.world.bad.get((record.workflow_id, target.digest))
+        if why and not force:
+            raise RequestError(
+                Code.CONFLICT,
+                f"release {target.release} was reverted before: {why}",
+                hint="--force, if you must",
+            )
+
+    def _sees_action(self, actor: Actor, action: Action) -> bool:
+        if action.workflow_id is None:
+            return actor.owners is None
+        record = self.world.records.get(action.workflow_id)
+        if record is not None and record.source:
+            return actor.sees(record.owner)
+        wanted = action.wanted if isinstance(action, Deploy | Settle | Hold) else None
+        return actor.sees(wanted.owner if wanted is not None else "")
+
+    def _sees_operation(self, actor: Actor, operation: Operation) -> bool:
+        if operation.workflow_id == _ALL:
+            return True
+        return actor.sees(self.world.record(operation.workflow_id).owner) or operation.actor == actor.name
+
+
+def is_shown(record: Record) -> bool:
+    """Whether a list has it: what is up, and what is held back from being so."""
+    return record.status is not Status.UNDEPLOYED or bool(record.held)
+
+
+def _need(actor: Actor, role: Role) -> None:
+    if actor.role < role:
+        raise RequestError(
+            Code.FORBIDDEN,
+            f"{actor.name} is a {actor.role.name.lower()}; that takes a {role.name.lower()}",
+        )

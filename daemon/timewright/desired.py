@@ -13,9 +13,9 @@ from timewright import log
 from timewright.core.digest import Placement, canonical, sha256
 from timewright.core.document import UnreadableError
 from timewright.core.errors import DeployError, Problem, Reason
-from timewright.core.plan import Broken, Desired, Wanted
 from timewright.core.prepare import Prepared, prepare
 from timewright.core.spec import peek_workflow_id
+from timewright.core.worlds import Broken, Desired, Wanted
 from timewright.edge import source
 from timewright.edge.failpoint import failpoint
 from timewright.policies import Defaults, Policies, PolicyReader, is_policy, refused
@@ -53,6 +53,7 @@ class SourceReader:
         self.world = world
         self._entries: dict[str, _Entry] | None = None
         self._policies = PolicyReader()
+        self._last_policies = Policies()
         self._young: dict[str, tuple[str, float]] = {}  # half-written files: path → (digest, first seen)
 
     async def read(self) -> Desired:
@@ -64,10 +65,15 @@ class SourceReader:
         scan = await asyncio.to_thread(source.scan, root, known, limits=limits, now_ns=time.time_ns())
         return await self._desired(root, scan, entries)
 
+    def defaults(self, path: str) -> Defaults | None:
+        """What the policies, as last read, give to a spec at `path`; None while one can't be read."""
+        return self._last_policies.defaults(path)
+
     async def _desired(self, root: Path, scan: source.Scan, entries: dict[str, _Entry]) -> Desired:
         settling: set[str] = set()
         fresh: dict[str, _Entry] = {}
         policies = await self._read_policies(root, scan, fresh, settling)
+        self._last_policies = policies
         given = {seen.path: policies.defaults(seen.path) for seen in scan.files if not is_policy(seen.path)}
         unknown = {
             seen.path: _Unknown(seen.digest, given[seen.path], policies.blocking(seen.path) or "")

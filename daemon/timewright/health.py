@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from timewright.apply import waiting
 from timewright.core.errors import Reason
 from timewright.core.state import Health
 from timewright.edge.worker import Serving
+from timewright.golive import waiting
 from timewright.world import World
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from timewright.core.document import Limits
 from timewright.core.errors import Problem, Reason, SpecError
-from timewright.core.plan import Broken
 from timewright.core.policy import Policy, defaults_for, is_policy_name, read_policy
+from timewright.core.worlds import Broken
 from timewright.edge import source
 
 Defaults = tuple[tuple[str, Any], ...]  # key of deploy → value, sorted

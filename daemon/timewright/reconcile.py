@@ -10,26 +10,51 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 from timewright import log
 from timewright.apply import Applier
-from timewright.core.plan import Action, Deploy, Desired, Hold, Observed, Policy, Settle, plan
-from timewright.core.state import Status
+from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
+from timewright.core.errors import Reason
+from timewright.core.plan import plan
+from timewright.core.state import Record, Status
+from timewright.core.worlds import Desired, Observed, Policy
 from timewright.desired import SourceReader
 from timewright.health import HealthWatch
-from timewright.world import World
+from timewright.operations import Operations
+from timewright.world import Change, World
+
+_UNFINISHED = (Status.DEPLOYING, Status.UNDEPLOYING, Status.ROLLING_BACK)
 
 
 @dataclass(frozen=True)
 class PassReport:
-    """What one pass saw and started. `settling`: a file is being written, look again soon."""
+    """What one pass saw and started. `settling`: a file is being written, look again soon. `vanishing`: a
+    spec is away, and may come back."""
 
     desired: Desired
     actions: tuple[Action, ...]
     settling: bool
+    vanishing: bool = False
+
+
+@dataclass
+class Passes:
+    """How the passes go: how many, the last one's end (seconds since the epoch) and length in seconds, the
+    last end of one that read the whole source."""
+
+    count: int = 0
+    last: float = 0.0
+    last_seconds: float = 0.0
+    last_complete: float = 0.0
+
+    def done(self, now: float, seconds: float, desired: Desired) -> None:
+        self.count += 1
+        self.last, self.last_seconds = now, seconds
+        if desired.complete:
+            self.last_complete = now
 
 
 class Reconciler:
@@ -42,26 +67,51 @@ class Reconciler:
         self._applier = Applier(world)
         self._wake = wake
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self.operations = Operations(world)
+        self.desired: Desired | None = None  # what the last pass read
+        self.passes = Passes()
+        world.listeners.append(self._on_change)
+
+    def wake(self) -> None:
+        """Have a pass soon."""
+        self._wake()
 
     async def run_pass(self) -> PassReport:
         """One pass. Raises only what stops the daemon: an I/O error of the tree or the state file."""
         started = time.monotonic()
+        pending = self.operations.begin_pass()
+        self.world.expire()
         desired = await self.source.read()
         actions = self.plan(desired)
         tasks = [await self._start(action, desired.revision) for action in actions]
+        self.desired = desired
+        self.operations.seen(pending)
+        self.operations.settle(self._busy)
         self._summarise(desired, actions, [task for task in tasks if task], started)
-        return PassReport(desired, actions, bool(desired.settling))
+        self.passes.done(self.world.clock(), time.monotonic() - started, desired)
+        vanishing = any(isinstance(a, Hold) and a.reason is Reason.VANISHED for a in actions)
+        return PassReport(desired, actions, bool(desired.settling), vanishing)
 
-    def plan(self, desired: Desired) -> tuple[Action, ...]:
-        """What a pass would do now. Reads the tree, changes nothing."""
-        settings = self.world.config.source
+    def plan(self, desired: Desired, *, patient: bool = True) -> tuple[Action, ...]:
+        """What a pass would do now. Reads the tree, changes nothing. Not `patient`: as if what is away had
+        been away for long."""
+        settings, world = self.world.config.source, self.world
         observed = Observed(
-            records=self.world.records,
-            live=self.world.look(self._busy),
+            records=world.records,
+            live=world.look(self._busy),
             busy={workflow_id: digest for workflow_id, (digest, _) in self._busy.items()},
+            bad=world.bad,
+            earlier={r.workflow_id: world.earlier(r) for r in world.records.values() if r.condemned},
+            suspension=world.suspension,
         )
-        policy = Policy(settings.prune, settings.max_deletes)
-        return plan(desired, observed, policy, self.world.clock())
+        policy = Policy(
+            settings.prune,
+            settings.max_deletes,
+            settings.allow_empty,
+            settings.vanish_s if patient else 0.0,
+            world.config.drift.heal,
+        )
+        return plan(desired, observed, policy, world.clock())
 
     async def settled(self) -> None:
         """Wait until nothing is being worked on."""
@@ -78,26 +128,35 @@ class Reconciler:
     def busy(self) -> frozenset[str]:
         return frozenset(self._busy)
 
+    def busy_with(self, workflow_id: str) -> str | None:
+        """The digest that work under way is for; '' for an undeploy, None for no work."""
+        return self._busy[workflow_id][0] if workflow_id in self._busy else None
+
     def next_retry(self) -> float | None:
-        """When the earliest retry is due, in seconds since the epoch."""
+        """When a pass is due by itself, in seconds since the epoch: a retry, the end of a pin, of a
+        suspension, of a spec's time to come back."""
         due = [
-            record.retry_at
+            moment
             for record in self.world.records.values()
-            if record.retry_at is not None and record.workflow_id not in self._busy
+            if record.workflow_id not in self._busy
+            for moment in _moments(record, self.world.config.source.vanish_s)
         ]
+        if self.world.suspension is not None and self.world.suspension.until is not None:
+            due.append(self.world.suspension.until)
         return min(due, default=None)
 
     # starting work -----------------------------------------------------------------------------
 
     async def _start(self, action: Action, revision: str) -> asyncio.Task[None] | None:
-        if action.workflow_id is None:
-            await self._applier.apply(action, revision)
+        if isinstance(action, Settle | Refuse | Hold | Clear):
+            if action.workflow_id is not None:
+                await self._cancel(action.workflow_id)
+            self._applier.note(action, revision)
             return None
         workflow_id = action.workflow_id
         await self._cancel(workflow_id)
         task = asyncio.create_task(self._applier.apply(action, revision), name=f"apply {workflow_id}")
-        digest = action.wanted.digest if isinstance(action, Deploy | Settle) else ""
-        self._busy[workflow_id] = (digest, task)
+        self._busy[workflow_id] = (_digest_of(action), task)
         task.add_done_callback(lambda done: self._finished(workflow_id, done))
         return task
 
@@ -116,8 +175,18 @@ class Reconciler:
         if error is not None:
             log.get().error("internal error", workflow=workflow_id, exc_info=error)
         record = self.world.records.get(workflow_id)
-        if record is not None and record.status in (Status.DEPLOYING, Status.UNDEPLOYING):
-            self._wake()  # superseded or cancelled: look again
+        if (record is not None and record.status in _UNFINISHED) or self._somebody_waits():
+            self._wake()  # superseded or cancelled, or others waited for it: look again
+        self.operations.settle(self._busy)
+
+    def _somebody_waits(self) -> bool:
+        waiting = (Reason.WAITING_FOR_DEPENDS_ON, Reason.PRUNE_BLOCKED)
+        return any(record.held_reason in waiting for record in self.world.records.values())
+
+    def _on_change(self, change: Change) -> None:
+        """Health decides for those that depend on it."""
+        if change.kind == "health" and self._somebody_waits():
+            self._wake()
 
     # saying so ---------------------------------------------------------------------------------
 
@@ -143,6 +212,24 @@ class Reconciler:
             log.get().info("pass", specs=len(desired.wanted), **_counts(statuses), took_ms=took)
 
         self._saying = asyncio.create_task(say())
+
+
+def _moments(record: Record, vanish: float) -> Iterator[float]:
+    """When something is due for a workflow."""
+    if record.retry_at is not None:
+        yield record.retry_at
+    if record.missing_since is not None and record.held_reason == Reason.VANISHED:
+        yield record.missing_since + vanish
+    for held in (record.pin, record.suspension):
+        if held is not None and held.until is not None:
+            yield held.until
+
+
+def _digest_of(action: Deploy | Rollback | Revert | Undeploy) -> str:
+    """What work under way is for; '' for an undeploy."""
+    if isinstance(action, Deploy):
+        return action.wanted.digest
+    return "" if isinstance(action, Undeploy) else action.digest
 
 
 def _counts(statuses: Counter[Status]) -> dict[str, int]:

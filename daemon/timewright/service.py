@@ -22,6 +22,7 @@ from timewright.edge import toolchain as toolchain_of
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler, Mode
 from timewright.edge.dependencies import Dependencies, Settings
+from timewright.edge.holds import Holds
 from timewright.edge.lock import DataLock
 from timewright.edge.pools import Pools
 from timewright.edge.releases import Releases
@@ -42,6 +43,7 @@ def make_world(config: Config, state: StateFile) -> World:
     return World(
         config=config,
         state=state,
+        holds=Holds(config.data_path / "holds"),
         releases=Releases(config.data_path, config.workflows_path, config.activities_path),
         pools=Pools(config.data_path),
         compiler=compiler,
@@ -148,9 +150,15 @@ def _prepare(world: World) -> None:
     world.pools.prepare()
     world.dependencies.prepare()
     world.records = world.state.records()
+    world.holds.prepare()
+    world.load_decisions()
     if world.state.rebuilt:
         log.get().info("state file made", because=world.state.rebuilt)
     adopted = world.adopt_tree()
+    if world.state.rebuilt and (decided := world.restore_decisions()):
+        log.get().warning(
+            "decisions taken up", workflows=decided, because="pins and suspensions are kept apart"
+        )
     if adopted:
         log.get().warning(
             "rebuilt from the tree", workflows=adopted, because="the state file did not know them"
@@ -171,7 +179,7 @@ async def apply_once(
             while True:
                 report = await reconciler.run_pass()
                 await _follow(reconciler, progress)
-                if not report.settling:
+                if not (report.settling or report.vanishing):
                     break
                 await asyncio.sleep(0.1)
             await reconciler.health.check()

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from timewright.core.actions import Action, Deploy, Hold, Refuse
 from timewright.core.errors import Problem
-from timewright.core.plan import Action, Deploy, Hold, Refuse
+from timewright.core.plan import suspension_of
 from timewright.core.state import Failure, Pin, Record, Suspension, shown_health
 from timewright.edge.desk import Audited, Operation
 from timewright.edge.statefile import Event
@@ -25,9 +26,9 @@ def iso(moment: float | None) -> str | None:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
 
 
-def workflow_view(record: Record, everything: Suspension | None = None) -> View:
-    """One workflow. `everything`: the suspension of all workflows, where there is one in force."""
-    suspension = record.suspension or everything
+def workflow_view(record: Record, everything: Suspension | None = None, now: float | None = None) -> View:
+    """One workflow. `everything`: the suspension of all workflows. `now`: seconds since the epoch."""
+    suspension = suspension_of(record, everything, time.time() if now is None else now)
     health, health_reason = shown_health(record, suspension)
     return {
         "workflowId": record.workflow_id,
@@ -55,7 +56,7 @@ def workflow_view(record: Record, everything: Suspension | None = None) -> View:
         "held": record.held or None,
         "heldReason": record.held_reason or None,
         "pin": pin_view(record.pin) if record.pin else None,
-        "suspended": suspension_view(record, suspension) if suspension else None,
+        "suspended": _suspended(record, suspension),
         "trialUntil": iso(record.trial_until),
         "drift": list(record.drift),
         "dependsOn": list(record.depends_on),
@@ -81,14 +82,21 @@ def pin_view(pin: Pin) -> View:
     }
 
 
-def suspension_view(record: Record, suspension: Suspension) -> View:
+def suspension_view(suspension: Suspension, scope: str) -> View:
+    """`scope`: 'workflow' or 'all'."""
     return {
         "by": suspension.actor,
         "at": iso(suspension.at),
         "reason": suspension.reason,
         "until": iso(suspension.until),
-        "scope": "workflow" if suspension is record.suspension else "all",
+        "scope": scope,
     }
+
+
+def _suspended(record: Record, suspension: Suspension | None) -> View | None:
+    if suspension is None:
+        return None
+    return suspension_view(suspension, "workflow" if suspension is record.suspension else "all")
 
 
 def failure_view(failure: Failure) -> View:

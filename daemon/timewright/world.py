@@ -7,20 +7,24 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from timewright import log
 from timewright.config import Config
-from timewright.core.plan import Live
+from timewright.core.digest import SHORT
+from timewright.core.earlier import earlier_release
 from timewright.core.prepare import Host
-from timewright.core.state import Failure, Health, Record, Status, Suspension
+from timewright.core.state import Health, Pin, Pinned, Record, Status, Suspension
+from timewright.core.worlds import Live
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies
+from timewright.edge.holds import ALL, Holds
 from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
-from timewright.edge.statefile import StateFile
+from timewright.edge.statefile import Bad, StateFile
 from timewright.edge.worker import WorkerHost
 
 
@@ -48,6 +52,7 @@ class World:
     host: Host
     dependencies: Dependencies
     cache: CompileCache
+    holds: Holds
     clock: Callable[[], float] = time.time
     records: dict[str, Record] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)  # live ones, by workflow id
@@ -55,12 +60,46 @@ class World:
     pool_links: dict[Key, str] = field(default_factory=dict)
     pool_locks: dict[Key, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     suspension: Suspension | None = None  # of everything
+    bad: dict[tuple[str, str], str] = field(default_factory=dict)  # (workflow id, digest) → why
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
 
     def changed(self, change: Change) -> None:
         """Tell who listens (metrics, the event stream) of something that went into the history."""
         for listener in self.listeners:
             listener(change)
+
+    # what was reverted
+
+    def remember_bad(self, bad: Bad) -> None:
+        """Not to be deployed again, unless forced: by the release's digest and by the source's word."""
+        self.state.add_bad(bad)
+        self._take_bad(bad)
+        self._keep(bad.workflow_id)
+
+    def forgive(self, workflow_id: str, digest: str, asked: str) -> None:
+        """A person forces it."""
+        for known in self.state.bad():
+            if known.workflow_id == workflow_id and (known.digest == digest or known.asked == asked):
+                self.state.forgive(workflow_id, known.digest)
+        self.load_bad()
+        self._keep(workflow_id)
+
+    def load_bad(self) -> None:
+        self.bad.clear()
+        for bad in self.state.bad():
+            self._take_bad(bad)
+
+    def _take_bad(self, bad: Bad) -> None:
+        for word in (bad.digest, bad.asked):
+            if word:
+                self.bad[bad.workflow_id, word] = bad.because
+
+    def earlier(self, record: Record) -> str:
+        """The digest of the release to go back to; '' when there is none."""
+        kept = [receipt.digest for receipt in self.releases.kept(record.workflow_id)]
+        steps = [(e.new, e.digest) for e in self.state.history(record.workflow_id) if e.kind == "status"]
+        bad = {digest for workflow_id, digest in self.bad if workflow_id == record.workflow_id}
+        return earlier_release(steps, record.applied, kept, bad)
 
     # where a workflow stands
 
@@ -97,7 +136,8 @@ class World:
         self.state.record_change(
             changed, kind=kind, old=old, new=new, because=because, actor=actor, now=self.clock()
         )
-        self.records[workflow_id] = changed
+        if workflow_id:
+            self.records[workflow_id] = changed
         worse = new in (Health.DEGRADED, Health.MISSING) or kind == "drift"
         say = log.get().warning if worse else log.get().info
         say(kind, workflow=workflow_id, old=old, new=new, because=because, **({"by": actor} if actor else {}))
@@ -121,7 +161,8 @@ class World:
             self.note(record, health_reason=reason)
             return
         fields: dict[str, Any] = {"health": health, "health_reason": reason, "health_since": self.clock()}
-        because = reason or ("it is served as it should be" if health is Health.HEALTHY else "")
+        plain = {Health.HEALTHY: "it is served as it should be", Health.UNKNOWN: "nothing of it is live"}
+        because = reason or plain.get(health, "")
         self.change(workflow_id, "health", record.health, health, because, **fields)
 
     def _log_move(self, old: Record, new: Record, digest: str, timings: Mapping[str, float]) -> None:
@@ -136,6 +177,80 @@ class World:
             keys["reason"] = new.failure.reason
             keys["problems"] = [str(problem) for problem in new.failure.problems[:20]]
         (log.get().error if failed else log.get().info)("transition", **keys)
+
+    # what people decided
+
+    def set_pin(self, workflow_id: str, pin: Pin | None, actor: str, reason: str, **fields: Any) -> None:
+        """Pin a workflow, or unpin it."""
+        before = self.record(workflow_id).pin
+        old, new = _pin_words(before), _pin_words(pin)
+        because = f"{new or 'unpinned'} by {actor}" + (f": {reason}" if reason else "")
+        self.change(workflow_id, "pin", old, new, because, actor=actor, pin=pin, **fields)
+        self._keep(workflow_id)
+
+    def suspend(
+        self, workflow_id: str | None, suspension: Suspension | None, actor: str, reason: str
+    ) -> None:
+        """Suspend a workflow, or all (None); or resume."""
+        new, old = ("suspended", "") if suspension else ("", "suspended")
+        what = "suspended" if suspension else "resumed"
+        because = f"{what} by {actor}" + (f": {reason}" if reason else "")
+        if workflow_id is not None:
+            self.change(workflow_id, "suspension", old, new, because, actor=actor, suspension=suspension)
+            self._keep(workflow_id)
+            return
+        self.state.set_fact("suspension", asdict(suspension) if suspension else None)
+        self.suspension = suspension
+        self.holds.write(ALL, {"suspension": suspension and asdict(suspension)})
+        self.change("", "suspension", old, new, f"all workflows {because}", actor=actor)
+
+    def expire(self) -> None:
+        """End what has come to its end: pins and suspensions for a time."""
+        now = self.clock()
+        for record in list(self.records.values()):
+            if record.pin is not None and record.pin.until is not None and now >= record.pin.until:
+                self.set_pin(record.workflow_id, None, "timewright", "its time is over")
+            if record.suspension is not None and not record.suspension.holds(now):
+                self.suspend(record.workflow_id, None, "timewright", "its time is over")
+        if self.suspension is not None and not self.suspension.holds(now):
+            self.suspend(None, None, "timewright", "its time is over")
+
+    def _keep(self, workflow_id: str) -> None:
+        """Decisions outlive the state file."""
+        record = self.record(workflow_id)
+        bad = [asdict(item) for item in self.state.bad() if item.workflow_id == workflow_id]
+        decided = {"pin": record.pin, "suspension": record.suspension}
+        content = {key: asdict(value) if value else None for key, value in decided.items()}
+        self.holds.write(workflow_id, {**content, "bad": bad})
+
+    def load_decisions(self) -> None:
+        """What people decided before this start."""
+        self.load_bad()
+        stored = self.state.fact("suspension")
+        self.suspension = Suspension(**stored) if stored else None
+
+    def restore_decisions(self) -> int:
+        """After the state file was lost: decisions are taken up again; returns how many workflows have some.
+        What doesn't look like one is passed over."""
+        count = 0
+        for name, content in self.holds.read():
+            with suppress(TypeError, ValueError, KeyError):
+                self._restore(name, content)
+                count += 1
+        self.load_decisions()
+        return count
+
+    def _restore(self, name: str, content: Mapping[str, Any]) -> None:
+        suspension = Suspension(**content["suspension"]) if content.get("suspension") else None
+        if name == ALL:
+            self.state.set_fact("suspension", suspension and asdict(suspension))
+            return
+        pin = Pin(**content["pin"]) if content.get("pin") else None
+        if pin is not None:
+            pin = replace(pin, kind=Pinned(pin.kind))
+        for item in content.get("bad", ()):
+            self.state.add_bad(Bad(**item))
+        self.note(self.record(name), pin=pin, suspension=suspension)
 
     # what the tree holds
 
@@ -181,6 +296,7 @@ class World:
                     self.pool_links[key], self.pool_versions[key] = link, version
 
     def _live(self, receipt: Receipt) -> Live:
+        record = self.records.get(receipt.workflow_id)
         version = self.pool_versions.get((receipt.namespace, receipt.task_queue))
         return Live(
             receipt.workflow_id,
@@ -189,7 +305,7 @@ class World:
             receipt.workflow_types,
             receipt.activity_names,
             pooled=version is not None and version.members.get(receipt.workflow_id) == receipt.release,
-            prune=receipt.prune,
+            prune=record.prune if record is not None else receipt.prune,
         )
 
     # after a loss of the state file
@@ -213,15 +329,23 @@ class World:
                 attempted=receipt.digest,
                 applied=receipt.digest,
                 pool=receipt.placement.pool,
+                **spoken(receipt),
             )
             self.state.adopt(record, now=self.clock())
             self.records[live.workflow_id] = record
             adopted += 1
         return adopted
 
-    def failure(self, error: Any) -> Failure:
-        """A DeployError as the state file keeps it."""
-        return Failure(error.reason, error.message, error.problems, error.transient)
+
+def _pin_words(pin: Pin | None) -> str:
+    if pin is None:
+        return ""
+    return "undeployed" if pin.kind is Pinned.UNDEPLOY else f"{pin.kind} to {pin.digest[:SHORT]}"
+
+
+def spoken(receipt: Receipt) -> dict[str, Any]:
+    """What a release's spec said of its workflow, for records that have lost it."""
+    return {"owner": receipt.owner, "depends_on": receipt.depends_on, "prune": receipt.prune}
 
 
 def receipt_row(receipt: Receipt) -> dict[str, Any]:

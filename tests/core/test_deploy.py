@@ -22,9 +22,15 @@ def test_a_whole_block_is_read_as_it_stands() -> None:
         "prune": True,
         "keepReleases": 3,
         "env": {"B": "2", "A": "1"},
+        "dependsOn": ["ledger", "ledger"],
+        "suspend": True,
+        "autoRevert": False,
     }
     assert reader.read(block) == Deploy(
-        "orders", "shop", "team-a", "process", True, 3, (("A", "1"), ("B", "2"))
+        *("orders", "shop", "team-a", "process", True, 3, (("A", "1"), ("B", "2"))),
+        depends_on=("ledger",),
+        suspend=True,
+        auto_revert=False,
     )
     assert reader.problems == []
 
@@ -40,7 +46,14 @@ def test_no_block_means_the_defaults() -> None:
         ({"taskQeue": "x"}, "deploy.taskQeue", "did you mean 'taskQueue'?"),
         ({"zzz": "x"}, "deploy.zzz", "known keys: taskQueue"),
         ({"rollout": {}}, "deploy.rollout", "can't do progressive rollouts yet"),
-        ({"suspend": True}, "deploy.suspend", "can't do suspending yet"),
+        ({"replay": "warn"}, "deploy.replay", "can't do the replay gate yet"),
+        ({"suspend": "yes"}, "deploy.suspend", "must be true or false, is text"),
+        ({"autoRevert": 1}, "deploy.autoRevert", "must be true or false, is a number"),
+        ({"owner": ""}, "deploy.owner", "must not be empty"),
+        ({"dependsOn": "ledger"}, "deploy.dependsOn", "must be a list of workflow ids, is text"),
+        ({"dependsOn": ["../x"]}, "deploy.dependsOn.0", "must start with a letter or digit"),
+        ({"dependsOn": ["a", 1]}, "deploy.dependsOn.1", "must be a workflow id, is a number"),
+        ({"dependsOn": [str(n) for n in range(101)]}, "deploy.dependsOn", "more than 100 workflows"),
         ({"taskQueue": 3}, "deploy.taskQueue", "must be a string, is a number"),
         ({"taskQueue": " "}, "deploy.taskQueue", "must not be empty"),
         ({"namespace": "a\nb"}, "deploy.namespace", "can't be printed"),

@@ -19,8 +19,11 @@ ROOMS = {"core": "DECIDES", "edge": "TOUCHES", "cli": "SHOWS", "api": "SHOWS"}
 LAYERS = (
     {"core"},
     {"edge"},
-    {"reconcile", "apply", "build", "desired", "drift", "health", "policies", "pooling", "views", "world"},
-    {"control", "service", "embedded", "metrics"},
+    {
+        *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "operations"),
+        *("policies", "pooling", "views", "world"),
+    },
+    {"control", "service", "specfile", "embedded", "metrics"},
     {"cli", "api"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

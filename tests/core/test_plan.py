@@ -9,24 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from timewright.core.digest import Placement
-from timewright.core.errors import Reason
-from timewright.core.plan import (
+from timewright.core.actions import (
     Action,
-    Broken,
+    Clear,
     Deploy,
-    Desired,
     Hold,
-    Live,
-    Observed,
-    Policy,
     Refuse,
+    Revert,
+    Rollback,
     Settle,
     Undeploy,
-    Wanted,
-    plan,
 )
-from timewright.core.state import Failure, Record, Status
+from timewright.core.digest import Placement
+from timewright.core.errors import Reason
+from timewright.core.plan import plan, suspension_of
+from timewright.core.state import Asked, Failure, Health, Pin, Pinned, Record, Status, Suspension
+from timewright.core.worlds import Broken, Desired, Live, Observed, Policy, Wanted
 
 from tests.support import (
     KEEP,
@@ -175,7 +173,9 @@ def test_a_spec_that_went_away_is_undeployed_when_prune_is_on() -> None:
 
 def test_a_spec_that_went_away_is_kept_when_prune_is_off() -> None:
     action = only(desired(), deployed("hello"), KEEP)
-    assert action == Hold("hello", Reason.PRUNE_BLOCKED, "hello.json is gone; kept because prune is off")
+    assert isinstance(action, Hold)
+    assert action.reason is Reason.PRUNE_BLOCKED
+    assert action.because.startswith("hello.json is gone; kept because prune is off (`timewright prune hello")
 
 
 @pytest.mark.parametrize(("word", "policy", "kind"), [(True, KEEP, Undeploy), (False, PRUNE, Hold)])
@@ -394,13 +394,46 @@ sources = st.sampled_from(["1.json", "2.json", "3.json", "4.json", "5.json"])
 flags = st.none() | st.booleans()
 
 wanted_items = st.builds(
-    make_wanted, ids, versions, source=sources, placement=placements, workflow_types=names, prune=flags
+    make_wanted,
+    ids,
+    versions,
+    source=sources,
+    placement=placements,
+    workflow_types=names,
+    prune=flags,
+    asked=versions.map(lambda version: f"word {version}"),
+    depends_on=st.lists(ids, max_size=2).map(tuple),
+    suspend=st.booleans(),
 )
 broken_items = st.builds(make_broken, sources, st.none() | ids)
 live_items = st.builds(
     make_live, ids, versions, placement=placements, workflow_types=names, pooled=st.booleans(), prune=flags
 )
 failures = st.none() | st.builds(Failure, st.sampled_from(Reason), st.just("no"), transient=st.booleans())
+release = versions.map(lambda version: digest(f"a {version}"))
+pins = st.builds(
+    Pin,
+    st.sampled_from(Pinned),
+    release,
+    st.just("ann"),
+    st.just(NOW),
+    against=st.sampled_from(["", "word v1"]),
+    until=st.none() | st.floats(NOW - 10, NOW + 10),
+).map(lambda pin: replace(pin, digest="") if pin.kind is Pinned.UNDEPLOY else pin)
+suspensions = st.builds(
+    Suspension, st.just("ann"), st.just(NOW), until=st.none() | st.floats(NOW - 10, NOW + 10)
+)
+decided = {
+    "pin": st.none() | pins,
+    "suspension": st.none() | suspensions,
+    "request": st.none() | st.builds(Asked, st.just("ann"), st.just(NOW), force=st.booleans()),
+    "condemned": st.sampled_from(["", "it crashed"]),
+    "drift": st.sampled_from([(), ("dist/a.js was changed",), ("dist/a.js is missing",)]),
+    "missing_since": st.none() | st.floats(NOW - 10, NOW),
+    "prune_by": st.sampled_from(["", "ann"]),
+    "depends_on": st.lists(ids, max_size=2).map(tuple),
+    "health": st.sampled_from(Health),
+}
 records = st.builds(
     make_record,
     ids,
@@ -410,7 +443,8 @@ records = st.builds(
     failure=failures,
     retry_at=st.none() | st.floats(NOW - 10, NOW + 10),
     held=st.sampled_from(["", "why"]),
-    applied=versions.map(lambda version: digest(f"a {version}")) | st.just(""),
+    applied=release | st.just(""),
+    **decided,
 )
 busy = st.dictionaries(ids, st.sampled_from(["", digest("a v1"), digest("b v1")]), max_size=1)
 
@@ -425,37 +459,76 @@ def worlds(draw: st.DrawFn) -> tuple[list[Wanted | Broken], list[Live | Record],
     return files, kinds, draw(busy), settling
 
 
-@given(
-    worlds(), st.booleans(), st.builds(Policy, st.booleans(), st.floats(0, 1), st.booleans()), st.randoms()
+policies = st.builds(
+    Policy, st.booleans(), st.floats(0, 1), st.booleans(), st.sampled_from([0.0, 5.0]), st.booleans()
 )
+bad = st.dictionaries(st.tuples(ids, release), st.just("it crashed"), max_size=1)
+earlier = st.dictionaries(ids, release | st.just(""), max_size=2)
+
+
+@given(worlds(), st.booleans(), policies, bad, earlier, st.none() | suspensions, st.randoms())
 def test_in_any_world_the_plan_is_sound(
-    world: Any, complete: bool, policy: Policy, chance: random.Random
+    world: Any,
+    complete: bool,
+    policy: Policy,
+    bad: dict[tuple[str, str], str],
+    earlier: dict[str, str],
+    suspension: Suspension | None,
+    chance: random.Random,
 ) -> None:
     files, kinds, at_work, settling = world
+
+    def seen() -> Observed:
+        state = observed(*kinds, busy=at_work)
+        return replace(state, bad=bad, earlier=earlier, suspension=suspension)
+
     wish = desired(*files, complete=complete, settling=settling)
-    actions = plan(wish, observed(*kinds, busy=at_work), policy, NOW)
+    state = seen()
+    actions = plan(wish, state, policy, NOW)
 
     owners = [action.workflow_id for action in actions if action.workflow_id is not None]
     assert len(owners) == len(set(owners)), "at most one action a workflow"
     assert all(action.because for action in actions)
 
-    removed = {action.workflow_id for action in actions if isinstance(action, Undeploy)}
+    records, alive = state.records, state.live
+    by_hand = {
+        record.workflow_id for record in records.values() if record.pin and record.pin.kind is Pinned.UNDEPLOY
+    }
+    confirmed = {record.workflow_id for record in records.values() if record.prune_by}
+    removed = {action.workflow_id for action in actions if isinstance(action, Undeploy)} - by_hand
     assert complete or not removed, "an incomplete source removes nothing"
     assert not removed & {item.workflow_id for item in files}, "what the source names is not removed"
-    alive = {item.workflow_id: item for item in kinds if isinstance(item, Live)}
-    for workflow_id in removed & alive.keys():
+    for workflow_id in (removed & alive.keys()) - confirmed:
         assert alive[workflow_id].prune is not False
         assert policy.prune or alive[workflow_id].prune
     if not policy.allow_empty:
-        assert len(removed & alive.keys()) <= max(1, int(len(alive) * policy.max_deletes))
+        swept = (removed & alive.keys()) - confirmed
+        assert len(swept) <= max(1, int(len(alive) * policy.max_deletes))
     rewritten = {i.workflow_id for i in kinds if isinstance(i, Record) and i.source in settling}
     assert not removed & rewritten, "a file that is being written is not gone"
 
+    held = {
+        workflow_id
+        for workflow_id in (*records, *alive)
+        if suspension_of(records.get(workflow_id) or Record(workflow_id), suspension, NOW)
+    }
+    for action in actions:
+        record = records.get(action.workflow_id or "") or Record("")
+        asked = record.request or record.pin or record.prune_by
+        if action.workflow_id in held and not asked:
+            assert isinstance(action, Hold | Settle | Clear), "what is suspended is left alone"
+        if isinstance(action, Deploy) and not (record.request and record.request.force):
+            assert (action.workflow_id, action.wanted.digest) not in bad, "what was reverted is not deployed"
+        if isinstance(action, Rollback):
+            assert record.pin is not None
+            assert record.pin.digest == action.digest, "a rollback goes where its pin says"
+        if isinstance(action, Revert):
+            assert record.condemned
+            assert action.digest == earlier[action.workflow_id]
+
     chance.shuffle(files)
     chance.shuffle(kinds)
-    again = plan(
-        desired(*files, complete=complete, settling=settling), observed(*kinds, busy=at_work), policy, NOW
-    )
+    again = plan(desired(*files, complete=complete, settling=settling), seen(), policy, NOW)
     assert sorted(map(repr, again)) == sorted(map(repr, actions)), "the order of the input says nothing"
 
 
@@ -470,5 +543,6 @@ def test_every_wanted_spec_is_deployed_settled_refused_or_in_order(world: Any) -
         waiting = (
             record is not None and record.status is Status.DEPLOYMENT_FAILED and record.failure is not None
         )
+        pinned = record is not None and record.pin is not None
         busy_with_it = at_work.get(spec.workflow_id) == spec.digest
-        assert spec.workflow_id in actions or in_order or waiting or busy_with_it
+        assert spec.workflow_id in actions or in_order or waiting or busy_with_it or pinned

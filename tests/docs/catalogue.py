@@ -258,9 +258,72 @@ SECTIONS: dict[Reason, Section] = {
         "Start the worker host, or Temporal: the next look mends the status.",
         by={"a host that is down": "tests/test_reconcile.py"},
     ),
+    Reason.DEPENDS_ON_MISSING: Section(
+        "It depends on a workflow that the source doesn't have. No other spec is held up by it.",
+        "Add that spec, or take its name out of `deploy.dependsOn`.",
+        by={"a name that nobody has": "tests/test_control.py"},
+    ),
+    Reason.DEPENDS_ON_CYCLE: Section(
+        "Specs that wait for each other in a circle.",
+        "Take one of the names out of `deploy.dependsOn`.",
+        (
+            Case(
+                "two that wait for each other",
+                spec(workflowId="a", deploy={"taskQueue": "a", "dependsOn": ["b"]}),
+                (spec(workflowId="b", deploy={"taskQueue": "b", "dependsOn": ["a"]}),),
+            ),
+        ),
+    ),
+    Reason.WAITING_FOR_DEPENDS_ON: Section(
+        "What it depends on is not deployed, or not healthy. It goes on by itself.",
+        "Look at the workflow that it waits for.",
+        by={"a spec that waits": "tests/test_control.py"},
+    ),
+    Reason.HEALTH_CHECK_FAILED: Section(
+        "The release failed its trial: it crashed, or could not be loaded, soon after it went live. It was "
+        "reverted to the release before, and is remembered as bad.",
+        "Change the spec. If the release was not at fault: `timewright deploy ID --force`.",
+        by={"a release that is condemned": "tests/test_control.py"},
+    ),
+    Reason.KNOWN_BAD: Section(
+        "The source asks for a release that was reverted before.",
+        "Change the spec. If the release was not at fault: `timewright deploy ID --force`.",
+        by={"a source that goes back to it": "tests/test_control.py"},
+    ),
+    Reason.ROLLBACK_FAILED: Section(
+        "The release to go back to can't be made live: it is damaged, not kept, or can't be loaded. What "
+        "ran goes on.",
+        "Choose another release (`timewright history ID`), or change the spec.",
+        by={"a release that was tampered with": "tests/test_control.py"},
+    ),
+    Reason.PINNED: Section(
+        "The workflow is held at a release, after a rollback or by `timewright pin`.",
+        "`timewright unpin ID`. A rollback ends by itself when the source changes the spec.",
+        by={"a rollback that sticks": "tests/test_control.py"},
+    ),
+    Reason.UNDEPLOYED_BY_HAND: Section(
+        "A person took it out of service.",
+        "`timewright deploy ID` brings it back.",
+        by={"what was undeployed stays so": "tests/core/test_pins.py"},
+    ),
+    Reason.SUSPENDED: Section(
+        "Somebody suspended it, or all; or its spec says `deploy.suspend`. It is left as it is.",
+        "`timewright resume ID`, or `--all`.",
+        by={"what is suspended is left alone": "tests/core/test_pins.py"},
+    ),
+    Reason.DRIFTED: Section(
+        "The worker tree is not as it was built: somebody changed it by hand.",
+        "`timewright diff ID --drift` shows how; `timewright redeploy ID` restores it.",
+        by={"a link that was moved": "tests/test_control.py"},
+    ),
+    Reason.VANISHED: Section(
+        "Its file has just gone. It is undeployed when it stays away (`source.vanish_s`).",
+        "Nothing, or put it back.",
+        by={"a spec that is away for a moment": "tests/test_control.py"},
+    ),
     Reason.PRUNE_BLOCKED: Section(
         "Its file is gone, and undeploying it is held back.",
-        "Turn `source.prune` on, or put the file back.",
+        "`timewright prune` shows what is held back, and why; `--confirm` undeploys it. Or put the file back.",
         by={"a file that is gone": "tests/core/test_plan.py"},
     ),
     Reason.SOURCE_UNREADABLE: Section(

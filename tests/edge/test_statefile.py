@@ -340,3 +340,53 @@ def test_a_snapshot_is_planned_on_and_touches_no_file(path: Path) -> None:
     copy.close()
     assert len(StateFile(path).records()) == 2
     assert StateFile.snapshot(path.with_name("none")).records() == {}
+
+
+# An older version's file -----------------------------------------------------------------------
+
+
+def _older(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.executescript((Path(__file__).parent / "state-v1.sql").read_text())
+    db.close()
+
+
+def test_the_file_of_an_older_version_is_taken_over_once_and_a_copy_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    _older(path)
+    for _ in range(2):
+        state = StateFile(path)
+        record = state.record("hello")
+        assert record is not None
+        assert (record.status, record.warnings, record.pin) == (Status.DEPLOYED, ("a warning",), None)
+        assert state.history()[0].kind == "status"
+        assert state.rebuilt == ""
+        assert state.desk.operations() == []
+        state.close()
+    assert [item.name for item in sorted(tmp_path.glob("state.db.v*"))] == ["state.db.v1"]
+    kept = sqlite3.connect(tmp_path / "state.db.v1")
+    assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+    kept.close()
+
+
+def test_the_file_of_an_older_version_is_read_without_writing_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    _older(path)
+    before = path.read_bytes()
+    for state in (StateFile(path, read_only=True), StateFile.snapshot(path)):
+        assert state.record("hello") is not None
+        assert state.bad() == []
+        state.close()
+    assert path.read_bytes() == before
+
+
+def test_a_new_file_and_an_upgraded_one_have_the_same_tables(tmp_path: Path) -> None:
+    _older(tmp_path / "old.db")
+    shapes = []
+    for name in ("old.db", "new.db"):
+        StateFile(tmp_path / name).close()
+        db = sqlite3.connect(tmp_path / name)
+        tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        shapes.append({t: {tuple(c[1:5]) for c in db.execute(f"PRAGMA table_info({t})")} for t in tables})
+        db.close()
+    assert shapes[0] == shapes[1]

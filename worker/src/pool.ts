@@ -7,6 +7,8 @@ const RETRY_FAILED_MS = 60_000;
 
 export class Pool {
   slots: Slot[] = [];
+  /** Slots of the current version that a fresh one of the same version takes over from. */
+  private readonly renewed = new WeakSet<Slot>();
   desired: PoolVersion | undefined;
   /** Why the tree's current version can't be read; what runs goes on. */
   trouble: { poolVersion: string; error: string } | undefined;
@@ -18,7 +20,7 @@ export class Pool {
 
   /** The live slot of the version that the tree names. */
   get current(): Slot | undefined {
-    return this.slots.find((slot) => slot.version.poolVersion === this.desired?.poolVersion && !isLeaving(slot));
+    return this.slots.find((slot) => slot.version.poolVersion === this.desired?.poolVersion && !isLeaving(slot) && !this.renewed.has(slot));
   }
 
   /** `retry`: somebody asked, so a version that failed to load is tried again at once. */
@@ -36,6 +38,14 @@ export class Pool {
     // Newest wins: what never polled and isn't wanted any more holds nothing and can go at once.
     for (const slot of this.slots) if (slot !== this.current && !slot.served) slot.drain();
     this.settle();
+  }
+
+  /** Serves the current version from a fresh process. One that is on its way already is fresh enough. */
+  renew(): void {
+    const { current } = this;
+    if (current?.state !== 'polling' || this.desired === undefined) return;
+    this.renewed.add(current);
+    this.begin(this.desired);
   }
 
   /** To be called after every change of a slot. */

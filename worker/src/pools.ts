@@ -65,6 +65,13 @@ export class Pools {
     return this.pending;
   }
 
+  /** The pool of this workflow is loaded anew; what runs goes on until the new process polls. */
+  renew(workflowId: string): void {
+    for (const pool of this.pools.values()) {
+      if (pool.desired?.releases.some((release) => release.workflowId === workflowId) === true) pool.renew();
+    }
+  }
+
   /** Resolves with the first answer that `ask` gives; it is asked after each change and now and then. */
   async until<T>(ask: () => T | undefined, limitMs: number): Promise<T | undefined> {
     const end = performance.now() + limitMs;

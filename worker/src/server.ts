@@ -121,7 +121,9 @@ export function readRequest(body: string): Request | string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'the body must be an object';
   const { workflowId, action, release, poolVersion } = value as Record<string, unknown>;
   if (typeof workflowId !== 'string' || workflowId === '') return 'workflowId must be text';
-  if (action !== undefined && action !== 'deploy' && action !== 'undeploy') return 'action must be "deploy" or "undeploy"';
+  if (action !== undefined && action !== 'deploy' && action !== 'redeploy' && action !== 'undeploy') {
+    return 'action must be "deploy", "redeploy" or "undeploy"';
+  }
   for (const [key, one] of Object.entries({ release, poolVersion })) {
     if (one !== undefined && typeof one !== 'string') return `${key} must be text`;
   }

@@ -14,6 +14,7 @@ export function makeService(pools: Pools, settings: Settings, host: HostFacts, l
     async reload(request: Request): Promise<Answer> {
       const began = performance.now();
       await pools.look(true);
+      if (request.action === 'redeploy') pools.renew(request.workflowId);
       const found =
         (await pools.until(() => verdict(request, world()), settings.answerMs)) ??
         refuse(504, 'Timeout', `not there after ${settings.answerMs / 1000} s; the host goes on`);

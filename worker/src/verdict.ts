@@ -5,7 +5,8 @@ import type { Slot } from './slot';
 
 export interface Request {
   readonly workflowId: string;
-  readonly action: 'deploy' | 'undeploy';
+  /** 'redeploy': even what polls already is loaded anew, in a fresh process. */
+  readonly action: 'deploy' | 'redeploy' | 'undeploy';
   readonly release?: string;
   readonly poolVersion?: string;
 }

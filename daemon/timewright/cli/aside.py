@@ -35,12 +35,12 @@ class StateSight:
         records = [
             record
             for record in self.state.records().values()
-            if undeployed or record.status is not Status.UNDEPLOYED
+            if undeployed or record.held or record.status is not Status.UNDEPLOYED
         ]
         return {
             "lastPass": views.iso(last_pass.get("at")),
             "sourceProblem": last_pass.get("problem") or None,
-            "suspended": views.suspension_view(Record(""), everything) if everything else None,
+            "suspended": views.suspension_view(everything, "all") if everything else None,
             "workflows": [views.workflow_view(record, everything) for record in records],
             "refusedFiles": views.refused_view(self.state.refused()),
         }

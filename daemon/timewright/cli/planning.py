@@ -24,10 +24,11 @@ async def _plan(config: Config) -> dict[str, Any]:
     world = make_world(config, state)
     try:
         world.records = state.records()
+        world.load_decisions()
         reconciler = Reconciler(world)
         while (desired := await reconciler.source.read()).settling:  # noqa: ASYNC110 - time settles it
             await asyncio.sleep(0.1)
-        actions = reconciler.plan(desired)
+        actions = reconciler.plan(desired, patient=False)
     finally:
         await world.worker.close()
         state.close()

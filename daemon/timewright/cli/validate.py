@@ -19,15 +19,17 @@ from timewright.cli.formats import ERROR, FORMATS, WARNING, Finding, Result
 from timewright.cli.inputs import Input, collect
 from timewright.cli.offline import offline_host
 from timewright.config import Config, load
+from timewright.core.actions import Refuse
 from timewright.core.document import Document, Limits, parse
 from timewright.core.document import Path as Place
 from timewright.core.errors import DeployError, Problem, Reason, SpecError
 from timewright.core.pack import code_places
-from timewright.core.plan import Broken, Desired, Observed, Refuse, plan
-from timewright.core.plan import Policy as PrunePolicy
+from timewright.core.plan import plan
 from timewright.core.policy import Policy, defaults_for, read_policy
 from timewright.core.prepare import Host, Prepared, prepare
 from timewright.core.spec import peek_workflow_id
+from timewright.core.worlds import Broken, Desired, Observed
+from timewright.core.worlds import Policy as PrunePolicy
 from timewright.desired import wanted_of
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies
@@ -68,6 +70,15 @@ def _painted(text: str) -> str:
 
 def _strictly(finding: Finding) -> Finding:
     return replace(finding, level=ERROR)
+
+
+#: What the planner refuses for the sake of other specs, and the key of `deploy` that is at fault. A
+#: dependency that isn't among these files may be in the source all the same.
+_ACROSS = {
+    Reason.NAME_CONFLICT: (ERROR, "taskQueue"),
+    Reason.DEPENDS_ON_CYCLE: (ERROR, "dependsOn"),
+    Reason.DEPENDS_ON_MISSING: (WARNING, "dependsOn"),
+}
 
 
 @dataclass
@@ -198,10 +209,11 @@ def _cross_check(cases: Sequence[_Case]) -> None:
     refused = [item for item in plan(desired, Observed(), PrunePolicy(), 0.0) if isinstance(item, Refuse)]
     by_name = {case.given.name: case for case in cases}
     for refusal in refused:
-        if refusal.reason is Reason.NAME_CONFLICT:
+        if refusal.reason in _ACROSS:
+            level, key = _ACROSS[refusal.reason]
             case = by_name[refusal.source]
-            line = case.line(("deploy", "taskQueue"), ("deploy",))
-            case.findings += [Finding(ERROR, refusal.reason, problem, line) for problem in refusal.problems]
+            line = case.line(("deploy", key), ("deploy",))
+            case.findings += [Finding(level, refusal.reason, problem, line) for problem in refusal.problems]
     if any(refusal.reason is Reason.DUPLICATE_WORKFLOW_ID for refusal in refused):
         _name_twins(cases)
 

@@ -39,7 +39,9 @@ def overview_lines(out: Console, overview: View) -> list[Text]:
     markup = []
     if problem := overview.get("sourceProblem"):
         markup.append(f"[red]The source can't be read completely[/], nothing is undeployed: {safe(problem)}")
-    shown = [view for view in overview["workflows"] if view["status"] != Status.UNDEPLOYED or _notable(view)]
+    shown = [
+        view for view in overview["workflows"] if view["status"] != Status.UNDEPLOYED or view.get("held")
+    ]
     lines = [*map(Text.from_markup, markup)]
     if shown:
         lines += workflow_lines(out, shown)
@@ -49,11 +51,6 @@ def overview_lines(out: Console, overview: View) -> list[Text]:
     for path, failure in overview.get("refusedFiles", {}).items():
         lines.append(Text.from_markup(f"[red]{safe(path)}[/] is refused: {safe(failure['message'])}"))
     return lines
-
-
-def _notable(view: View) -> bool:
-    """Out of service, but somebody decided something about it, or it failed."""
-    return any(view.get(key) for key in ("lastError", "pin", "held"))
 
 
 def workflow_lines(out: Console, views: Sequence[View]) -> list[Text]:

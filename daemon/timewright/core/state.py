@@ -210,6 +210,8 @@ class Record:
     request: Asked | None = None
     missing_since: float | None = None  # since when the source lacks it
     prune_by: str = ""  # who confirmed that it may be undeployed
+    prune: bool | None = None  # the spec's own words, as last read
+    auto_revert: bool | None = None
     drift: tuple[str, ...] = ()  # how the tree differs from the receipt of the live release
     depends_on: tuple[str, ...] = ()
 

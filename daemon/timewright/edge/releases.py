@@ -237,6 +237,17 @@ class Releases:
             files.remove(home / name)
         return doomed
 
+    def kept(self, workflow_id: str) -> list[Receipt]:
+        """The receipts of the releases that the tree holds, newest first."""
+        found: list[Receipt] = []
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(self.root / workflow_id):
+                if not entry.name.startswith(".tmp-"):
+                    receipt = self.receipt(workflow_id, entry.name)
+                    if receipt is not None:
+                        found.append(receipt)
+        return sorted(found, key=lambda receipt: receipt.created, reverse=True)
+
     def packages(self) -> set[str]:
         """The sets of packages that any release, or one being built, links to."""
         links = (files.read_link(path) for path in self.root.glob("*/*/node_modules"))

@@ -293,18 +293,32 @@ class StateFile:
             ],
         )
 
-    def history(self, workflow_id: str | None = None, *, after: int = 0, last: int = 0) -> list[Event]:
-        """Transitions in order; of one workflow or all; with id > `after`; the `last` n (0: all)."""
+    def history(
+        self,
+        workflow_id: str | None = None,
+        *,
+        after: int = 0,
+        last: int = 0,
+        only: Iterable[str] | None = None,
+    ) -> list[Event]:
+        """What happened, in order; of one workflow or all, or of those in `only`; with id > `after`; the
+        `last` n (0: all)."""
         rows = list(
             self._rows(
                 "SELECT * FROM history WHERE id > ?1 AND (?2 IS NULL OR workflow_id = ?2)"
+                " AND (?4 IS NULL OR workflow_id IN (SELECT value FROM json_each(?4)))"
                 " ORDER BY id DESC LIMIT ?3",
                 after,
                 workflow_id,
                 last or -1,
+                None if only is None else json.dumps(list(only)),
             )
         )
         return [_event(row) for row in reversed(rows)]
+
+    def last_event(self) -> int:
+        """The id of the newest row of history; 0 when there is none."""
+        return self._db.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0]  # type: ignore[no-any-return]
 
     # releases
 
@@ -432,6 +446,8 @@ def _record(row: dict[str, Any]) -> Record:
     values["failure"] = _failure(row["failure"])
     for key in _LISTS:
         values[key] = tuple(json.loads(row[key]))
+    for key in ("prune", "auto_revert"):
+        values[key] = None if row[key] is None else bool(row[key])
     for key, kind in _OBJECTS.items():
         values[key] = None if row[key] is None else kind(**json.loads(row[key]))
     if values["pin"] is not None:
@@ -441,8 +457,11 @@ def _record(row: dict[str, Any]) -> Record:
 
 def _event(row: dict[str, Any]) -> Event:
     values = dict(row)
-    values["failure"] = _failure(row["failure"])
-    values["timings"] = json.loads(row["timings"])
+    values["failure"], values["timings"] = None, {}
+    with suppress(ValueError, KeyError, TypeError):  # what a damaged disk spoilt is not worth the row
+        values["failure"] = _failure(row["failure"])
+    with suppress(ValueError):
+        values["timings"] = dict(json.loads(row["timings"]))
     return Event(**values)
 
 

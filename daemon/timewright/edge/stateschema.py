@@ -21,7 +21,7 @@ CREATE TABLE workflows (            -- one row a workflow: where it stands
   previous TEXT NOT NULL DEFAULT '', proven TEXT NOT NULL DEFAULT '',
   trial_until REAL, condemned TEXT NOT NULL DEFAULT '',
   pin TEXT, suspension TEXT, request TEXT,
-  missing_since REAL, prune_by TEXT NOT NULL DEFAULT '',
+  missing_since REAL, prune_by TEXT NOT NULL DEFAULT '', prune INTEGER, auto_revert INTEGER,
   drift TEXT NOT NULL DEFAULT '[]', depends_on TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 CREATE TABLE history (              -- append-only: one row a transition
@@ -95,6 +95,7 @@ _MIGRATIONS = {
                 f"ALTER TABLE workflows ADD COLUMN {column} TEXT NOT NULL DEFAULT '[]';"
                 for column in ("drift", "depends_on")
             ),
+            *(f"ALTER TABLE workflows ADD COLUMN {column} INTEGER;" for column in ("prune", "auto_revert")),
             "ALTER TABLE history ADD COLUMN actor TEXT NOT NULL DEFAULT '';",
             "ALTER TABLE history ADD COLUMN kind TEXT NOT NULL DEFAULT 'status';",
             _SINCE_2,

@@ -185,6 +185,38 @@ test('an undeployed pool is drained, and its reload is answered when nothing of 
   assert.equal(ask()?.status, 404);
 });
 
+test('a redeploy serves the same version from a fresh process, and what runs goes on until that polls', async () => {
+  const { children, want, ask, pools: made } = setUp();
+  await want('1');
+  children[0]?.poll();
+  await flush();
+  made.renew('a');
+  assert.deepEqual(children.map((child) => child.version), ['1', '1']);
+  assert.equal(children[0]?.drained, false);
+  assert.equal(ask({ action: 'redeploy' }), undefined, 'not before the fresh one polls');
+  made.renew('a');
+  assert.equal(children.length, 2, 'one that is on its way is fresh enough');
+  children[1]?.poll();
+  await flush();
+  assert.equal(children[0]?.drained, true);
+  children[0]?.say({ type: 'quiet' });
+  assert.equal(ask({ action: 'redeploy' })?.status, 200);
+  made.renew('nobody');
+  assert.equal(children.length, 2);
+});
+
+test('a redeploy whose fresh process fails leaves the old one serving', async () => {
+  const { children, want, ask, pools: made } = setUp();
+  await want('1');
+  children[0]?.poll();
+  await flush();
+  made.renew('a');
+  children[1]?.say({ type: 'loaded', failed: [{ workflowId: 'a', error: 'boom' }], refused: true });
+  await flush();
+  assert.equal(ask({ action: 'redeploy' })?.status, 422);
+  assert.equal(children[0]?.drained, false);
+});
+
 test('a call for another release than the tree names is answered 409', async () => {
   const { children, want, ask } = setUp();
   await want('2');

@@ -1,0 +1,118 @@
+"""Makes a release the live one and gets it served, or puts back what was."""
+
+from __future__ import annotations
+
+import asyncio
+
+from timewright.build import timed
+from timewright.core.errors import DeployError, Problem, Reason
+from timewright.core.state import Health
+from timewright.edge.failpoint import failpoint
+from timewright.edge.releases import Receipt
+from timewright.pooling import Pooling
+from timewright.world import World
+
+#: How long a deploy waits for the pool's other newcomers to be sorted out before it says so.
+_RELOAD_ROUNDS = 5
+
+
+class GoLive:
+    """The last steps of a deploy and of a rollback: link, pool, worker host. Each can be done twice."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.pooling = Pooling(world)
+
+    async def switch(
+        self,
+        receipt: Receipt,
+        previous: Receipt | None,
+        timings: dict[str, float],
+        *,
+        fresh: bool = False,
+    ) -> tuple[Health, str]:
+        """Make a release live, bring its pool up to date and tell the worker host; its health, and why.
+
+        `previous`: what is live now. `fresh`: serve it from a new process, even if it is served. Raises DeployError when the host can't load the release: then
+        `previous` is live again. A host that can't be reached fails nothing (design §6).
+        """
+        with timed(timings, "publish"):
+            failpoint("before-link")
+            self._link(receipt)
+            failpoint("after-link")
+        key = (receipt.namespace, receipt.task_queue)
+        with timed(timings, "pool"):
+            await self.pooling.refresh(key)
+            if previous is not None and (previous.namespace, previous.task_queue) != key:
+                await self._leave(previous)
+        with timed(timings, "reload"):
+            return await self._reload(receipt, previous, "redeploy" if fresh else "deploy")
+
+    async def retire(self, receipt: Receipt) -> str:
+        """Take a live release out of service; '' or why the worker host could not be told."""
+        world = self.world
+        world.receipts.pop(receipt.workflow_id, None)
+        await self.pooling.refresh((receipt.namespace, receipt.task_queue))
+        return await self.unlink(receipt.workflow_id)
+
+    async def unlink(self, workflow_id: str) -> str:
+        """Remove a workflow's link; '' or why the worker host could not be told."""
+        failpoint("before-unlink")
+        self.world.releases.take_down(workflow_id)
+        failpoint("after-unlink")
+        answer = await self.world.worker.reload(workflow_id, action="undeploy")
+        return "" if answer.ok else answer.reason
+
+    def _link(self, receipt: Receipt) -> None:
+        self.world.releases.make_live(receipt.workflow_id, receipt.release)
+        self.world.receipts[receipt.workflow_id] = receipt
+
+    async def _leave(self, previous: Receipt) -> None:
+        """The workflow moved to another task queue: its old pool goes on without it."""
+        key = (previous.namespace, previous.task_queue)
+        await self.pooling.refresh(key)
+        await self.world.worker.sync()
+
+    async def _reload(self, receipt: Receipt, previous: Receipt | None, action: str) -> tuple[Health, str]:
+        worker = self.world.worker
+        for _ in range(_RELOAD_ROUNDS):
+            answer = await worker.reload(receipt.workflow_id, action=action, release=receipt.release)
+            if answer.ok:
+                return Health.HEALTHY, ""
+            if answer.reason != "LoadFailed":
+                break
+            if receipt.workflow_id in answer.failed or not answer.failed:
+                await self._put_back(receipt, previous)
+                text = answer.failed.get(receipt.workflow_id) or answer.error
+                raise DeployError(
+                    Reason.LOAD_FAILED,
+                    f"the worker can't load it: {text}",
+                    problems=[Problem(receipt.workflows or "", f"the worker can't load it: {text}")],
+                    hint="it compiles, but fails when it is loaded; the release before goes on",
+                )
+            await asyncio.sleep(0.3)  # another newcomer of the pool is at fault: its own deploy takes it out
+        return Health.DEGRADED, waiting(answer.reason, answer.error, self.world)
+
+    async def _put_back(self, receipt: Receipt, previous: Receipt | None) -> None:
+        """Make live again what was, after the host refused the new release."""
+        if self.world.receipts.get(receipt.workflow_id) is not receipt:
+            return
+        if previous is not None and previous.release == receipt.release:
+            return  # a redeploy: what was served before is served still
+        if previous is None:
+            self.world.releases.take_down(receipt.workflow_id)
+            del self.world.receipts[receipt.workflow_id]
+        else:
+            self._link(previous)
+            await self.pooling.refresh((previous.namespace, previous.task_queue))
+        await self.pooling.refresh((receipt.namespace, receipt.task_queue))
+        await self.world.worker.sync()
+
+
+def waiting(reason: str, error: str, world: World) -> str:
+    """The health reason of a workflow that is deployed and not (known to be) served."""
+    if reason == "Unreachable":
+        return f"{Reason.WAITING_FOR_WORKER}: the worker host does not answer ({error})"
+    if reason == "TemporalUnreachable":
+        return f"{Reason.WAITING_FOR_WORKER}: Temporal at {world.config.temporal.address} does not answer"
+    return f"{Reason.WAITING_FOR_WORKER}: {reason}" + (f": {error}" if error else "")
