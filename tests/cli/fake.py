@@ -116,7 +116,8 @@ class FakeDaemon:
         if request.path in self.answers:
             return 200, self.answers[request.path]
         parts = request.path.strip("/").split("/")
-        if request.method == "POST":
+        unknown = len(parts) == 3 and parts[1] not in self.workflows
+        if request.method == "POST" and not unknown:
             return 202, self._once(request, parts)
         return self._get(parts, request.query)
 

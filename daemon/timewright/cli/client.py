@@ -154,6 +154,8 @@ class Client:
         if len(answer) > _MOST:
             self.close()
             raise TimewrightError(f"the answer of {self.url} does not end", hint=_IS_IT)
+        if response.length:  # of a read that is limited, http.client doesn't say so
+            raise http.client.IncompleteRead(answer, response.length)
         return response.status, answer
 
     def _connect(self) -> http.client.HTTPConnection:

@@ -10,7 +10,7 @@ from timewright.cli.asking import Asking, asking_options, confirm
 from timewright.cli.common import ago, console, moment, print_json, printable, safe
 from timewright.cli.complete import workflow_ids
 from timewright.cli.sight import Daemon
-from timewright.core.errors import Code, RequestError
+from timewright.core.errors import Code, Reason, RequestError
 from timewright.core.state import Status
 
 View = dict[str, Any]
@@ -43,11 +43,7 @@ def command(asking: Asking, workflow_ids: tuple[str, ...], confirmed: bool, yes:
 def _gone(daemon: Daemon, workflow_ids: tuple[str, ...]) -> list[View]:
     """What is gone from the source and still runs. Raises CONFLICT for an id that isn't."""
     views = {view["workflowId"]: view for view in daemon.overview()["workflows"]}
-    gone = {
-        workflow_id: view
-        for workflow_id, view in views.items()
-        if view.get("missingSince") and view["status"] != Status.UNDEPLOYED
-    }
+    gone = {workflow_id: view for workflow_id, view in views.items() if _is_gone(view)}
     for workflow_id in workflow_ids:
         if workflow_id not in views:
             raise RequestError(
@@ -60,6 +56,11 @@ def _gone(daemon: Daemon, workflow_ids: tuple[str, ...]) -> list[View]:
                 hint=f"timewright undeploy {workflow_id} takes it out of service",
             )
     return [gone[name] for name in dict.fromkeys(workflow_ids)] if workflow_ids else list(gone.values())
+
+
+def _is_gone(view: View) -> bool:
+    missing = view.get("missingSince") or view.get("heldReason") in (Reason.PRUNE_BLOCKED, Reason.VANISHED)
+    return bool(missing) and view["status"] != Status.UNDEPLOYED
 
 
 def _show(gone: list[View], as_json: bool, confirmed: bool) -> None:

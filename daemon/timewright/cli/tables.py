@@ -22,9 +22,14 @@ class Column:
     wraps: bool = False
 
 
+def marked(markup: str) -> Text:
+    """Markup as text. What came from outside is escaped in it, and its `:smile:` stays as it is."""
+    return Text.from_markup(markup, emoji=False)
+
+
 def table(out: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[Text]:
     """The lines of a table. Cells are markup; a column that is empty in all rows is left out."""
-    texts = [[Text.from_markup(cell, emoji=False) for cell in row] for row in rows]
+    texts = [[marked(cell) for cell in row] for row in rows]
     kept = [index for index in range(len(columns)) if any(row[index].plain for row in texts)]
     kept = _fitting(columns, kept, texts, out.width if out.is_terminal else None)
     widths = {index: _width(columns, index, texts) for index in kept}

@@ -14,6 +14,7 @@ from rich.text import Text
 from timewright.cli.client import DaemonDownError
 from timewright.cli.common import console
 from timewright.cli.sight import Daemon, Sight
+from timewright.cli.tables import marked
 from timewright.cli.where import Where
 from timewright.cli.workflows import described, overview_lines
 
@@ -41,14 +42,14 @@ def _look(out: Console, where: Where, workflow_id: str | None) -> list[Text]:
     try:
         with where.sight(quiet=True) as sight:
             note = "" if isinstance(sight, Daemon) else "  [yellow]the daemon isn't running[/]"
-            return [Text.from_markup(f"[dim]{when}[/]{note}"), *_lines(out, sight, workflow_id)]
+            return [marked(f"[dim]{when}[/]{note}"), *_lines(out, sight, workflow_id)]
     except DaemonDownError as error:
-        return [Text.from_markup(f"[dim]{when}[/]  [red]{error.message}[/]")]
+        return [marked(f"[dim]{when}[/]  [red]{error.message}[/]")]
 
 
 def _lines(out: Console, sight: Sight, workflow_id: str | None) -> list[Text]:
     if workflow_id is not None:
-        return [Text.from_markup(line) for line in described(sight.workflow(workflow_id))]
+        return [marked(line) for line in described(sight.workflow(workflow_id))]
     return overview_lines(out, sight.overview(undeployed=True))
 
 

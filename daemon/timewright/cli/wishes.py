@@ -46,6 +46,9 @@ _MET: Mapping[str, Callable[[View], bool]] = {
     "rolled-back": lambda view: view["status"] == Status.ROLLED_BACK,
 }
 WISHES = tuple(_MET)
+#: Which wishes a failure that isn't tried again ends.
+_BY_FAILURE = ("deployed", "healthy", "synced")
+_STOPPED_BY: Mapping[str, tuple[str, ...]] = {Reason.ROLLBACK_FAILED: (*_BY_FAILURE, "rolled-back")}
 
 
 def _hopeless(view: View, wish: str, deadline: float) -> str:
@@ -53,10 +56,8 @@ def _hopeless(view: View, wish: str, deadline: float) -> str:
     suspended, pin, error = view.get("suspended"), view.get("pin"), view.get("lastError")
     if suspended and not 0 < moment(suspended.get("until")) < deadline:
         return str(view.get("held") or f"it is suspended by {suspended['by']}")
-    if error and not view.get("retryAt") and wish not in ("undeployed", "rolled-back"):
+    if error and not view.get("retryAt") and wish in _STOPPED_BY.get(error["reason"], _BY_FAILURE):
         return f"{error['reason']}: {error['message']}"
-    if error and not view.get("retryAt") and error["reason"] == Reason.ROLLBACK_FAILED:
-        return str(error["message"])
     if wish in ("undeployed", "rolled-back"):
         return str(view["held"]) if view.get("heldReason") == Reason.PRUNE_BLOCKED else ""
     if pin and not 0 < moment(pin.get("until")) < deadline:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from timewright.cli.common import ago, left, moment, paint, safe
-from timewright.cli.tables import Column, table
+from timewright.cli.tables import Column, marked, table
 from timewright.cli.words import BAD, INFO, Note, notes
 from timewright.core.state import Status
 
@@ -42,14 +42,14 @@ def overview_lines(out: Console, overview: View) -> list[Text]:
     shown = [
         view for view in overview["workflows"] if view["status"] != Status.UNDEPLOYED or view.get("held")
     ]
-    lines = [*map(Text.from_markup, markup)]
+    lines = [*map(marked, markup)]
     if shown:
         lines += workflow_lines(out, shown)
-        lines.append(Text.from_markup(_counts(shown)))
+        lines.append(marked(_counts(shown)))
     else:
         lines.append(Text("No workflow is deployed. Put a spec into the source folder."))
     for path, failure in overview.get("refusedFiles", {}).items():
-        lines.append(Text.from_markup(f"[red]{safe(path)}[/] is refused: {safe(failure['message'])}"))
+        lines.append(marked(f"[red]{safe(path)}[/] is refused: {safe(failure['message'])}"))
     return lines
 
 
@@ -59,9 +59,7 @@ def workflow_lines(out: Console, views: Sequence[View]) -> list[Text]:
     for note, names in _reasons(views).items():
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         mark = _MARKS.get(note.level, "[yellow]![/]")
-        lines.append(
-            Text.from_markup(f"{mark} {safe(', '.join(names[:_NAMES]))}{more}: {safe(note.text)}{_try(note)}")
-        )
+        lines.append(marked(f"{mark} {safe(', '.join(names[:_NAMES]))}{more}: {safe(note.text)}{_try(note)}"))
     return lines
 
 
@@ -88,7 +86,9 @@ def _reasons(views: Sequence[View]) -> dict[Note, list[str]]:
     found: dict[tuple[str, str], tuple[Note, list[str]]] = {}
     for view in views:
         for note in notes(view):
-            found.setdefault((note.level, note.text), (note, []))[1].append(view["workflowId"])
+            _, names = found.setdefault((note.level, note.text), (note, []))
+            if view["workflowId"] not in names:
+                names.append(view["workflowId"])
     return {_shared(note, names): names for note, names in found.values()}
 
 
