@@ -449,6 +449,57 @@ def test_a_state_file_is_not_touched_by_who_reads_it(shell: Shell, left: StateFi
     assert (shell.data / "state.db").read_bytes() == before
 
 
+# history ---------------------------------------------------------------------------------------
+
+ROLLOUT = {
+    "kind": "deploy",
+    "release": DIGEST[:12],
+    "outcome": "rolled back",
+    "kept": True,
+    "by": "bob",
+    "because": "hello.json changed",
+    "startedAt": "2026-11-23T05:13:44.120Z",
+    "finishedAt": "2026-11-23T05:13:46.120Z",
+    "tries": 2,
+    "stagesMs": {"check": 100.0, "publish": 30.2},
+    "revision": "abc",
+    "error": None,
+    "endedBecause": "no pollers",
+}
+
+
+def test_history_tells_who_when_why_how_long_and_how_it_ended(shell: Shell, daemon: FakeDaemon) -> None:
+    failed = {**ROLLOUT, "release": None, "outcome": "failed", "kept": False, "stagesMs": {}, "tries": 1}
+    failed |= {"error": {"reason": "InvalidSpec", "message": "no"}, "endedBecause": None}
+    daemon.history["hello"] = [failed, ROLLOUT]
+    header, first, second = shell.run("history", "hello").out.splitlines()
+    assert header.split() == [
+        "RELEASE",
+        "WHAT",
+        "OUTCOME",
+        "WHEN",
+        "TOOK",
+        "BY",
+        "REVISION",
+        "KEPT",
+        "BECAUSE",
+    ]
+    assert "deploy" in first
+    assert " 2s " in first
+    assert first.endswith("hello.json changed; InvalidSpec: no")
+    assert second.startswith("7cc54c69e260  deploy  rolled back")
+    assert " 130 ms " in second
+    assert second.endswith("kept  hello.json changed; begun 2 times; until no pollers")
+    assert shell.run("history", "hello", "--json", "-n", "1").json == [failed]
+    shown = shell.run("show", "hello").out
+    assert "until no pollers" in shown
+    assert "live release    7cc54c69e260" in shown
+
+
+def test_what_was_never_deployed_has_no_history(shell: Shell, daemon: FakeDaemon) -> None:
+    assert shell.run("history", "hello").out == "It was never deployed.\n"
+
+
 # plan ------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Tables fit the terminal that they are read on; and what only a terminal gets: colour, questions, a redraw."""
+"""Tables fit the terminal that they are read on; what only a terminal gets: colour, questions, a redraw."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROW = [
     "DEPLOYED",
     "default/default",
     "3m",
-    "the spec was changed by somebody, and so on",
+    "the spec was changed by somebody, so",
 ]
 
 
@@ -44,7 +44,7 @@ def drawn(width: int | None, *rows: list[str]) -> list[str]:
 def test_where_there_is_room_a_row_is_a_line() -> None:
     assert drawn(120, ROW) == [
         "NAME                       STATUS    POOL             SINCE  BECAUSE",
-        "a-rather-long-workflow-id  DEPLOYED  default/default  3m     the spec was changed by somebody, and so on",
+        "a-rather-long-workflow-id  DEPLOYED  default/default  3m     the spec was changed by somebody, so",
     ]
 
 

@@ -27,10 +27,11 @@ Who closes our standard output (`| head`) has read enough: that is 0.
 
 ## Which daemon
 
-Verbs talk to the daemon of the settings (`api.socket`). With `--server URL` or `TIMEWRIGHT_SERVER` they talk to
-another host's, with the token of `--token-file` or `TIMEWRIGHT_TOKEN`; this host's settings are not read then. While
-the daemon is down, `status`, `list`, `show`, `history`, `logs`, `operations` and `audit` read its state file, and say
-so on standard error (not with `--json` or `--oneline`). `NO_COLOR` takes the colours away.
+Verbs talk to the daemon of the settings (`api.socket`). With `--server URL` or `TIMEWRIGHT_SERVER` they talk
+to another host's, with the token of `--token-file` or `TIMEWRIGHT_TOKEN`; this host's settings are not read
+then. While the daemon is down, `status`, `list`, `show`, `history`, `logs`, `operations` and `audit` read
+its state file, and say so on standard error (not with `--json` or `--oneline`). `NO_COLOR` takes the colours
+away.
 
 Nobody is asked anything without a terminal. On one, `undeploy` and `prune --confirm` ask; `--yes` answers.
 """

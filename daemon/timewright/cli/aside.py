@@ -19,6 +19,7 @@ class StateSight:
     """One state file, open to be read."""
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self.state = StateFile(config.state_path, read_only=True)
 
     def __enter__(self) -> StateSight:
@@ -49,7 +50,12 @@ class StateSight:
         return views.workflow_view(self._record(workflow_id), self._everything())
 
     def history(self, workflow_id: str, *, last: int = 50) -> list[View]:
-        raise NotImplementedError
+        from timewright.edge.releases import Releases
+
+        record, config = self._record(workflow_id), self.config
+        tree = Releases(config.data_path, config.workflows_path, config.activities_path)
+        kept = {receipt.digest for receipt in tree.kept(workflow_id)}
+        return views.history_view(self.state.history(workflow_id), record, kept)[:last]
 
     def events(self, workflow_id: str | None, *, after: int = 0, last: int = 100) -> list[View]:
         if workflow_id is not None:

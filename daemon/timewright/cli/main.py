@@ -58,7 +58,7 @@ class Verbs(click.Group):
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 as wished, 1 something failed, 2 wrong usage, 3 a plan has changes. More: docs/cli.md",
+    epilog="Exit codes: 0 as wished, 1 something failed, 2 wrong usage, 3 a plan has changes.",
 )
 @click.version_option(__version__, prog_name="timewright")
 @click.pass_context

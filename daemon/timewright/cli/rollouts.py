@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from timewright.cli.common import ago, moment, safe
+from timewright.cli.common import ago, lasting, moment, safe
 from timewright.cli.tables import Column, show
 
 View = dict[str, Any]
@@ -20,13 +20,14 @@ _COLUMNS = (
     Column("TOOK", drop=4),
     Column("BY", drop=3),
     Column("REVISION", drop=5),
+    Column("KEPT", drop=1),
     Column("BECAUSE", wraps=True),
 )
-_OUTCOMES = {"live": "green", "failed": "red", "running": "cyan", "reverted": "red", "rolled back": "yellow"}
+_OUTCOMES = {"live": "green", "failed": "red", "running": "cyan", "rolled back": "yellow"}
 
 
 def print_history(out: Console, history: Sequence[View]) -> None:
-    """The newest first."""
+    """The newest first. KEPT: rollback and pin can go to it."""
     show(out, _COLUMNS, [_row(view) for view in history])
 
 
@@ -40,20 +41,26 @@ def _row(view: View) -> list[str]:
         _took(view),
         safe(view.get("by")),
         safe((view.get("revision") or "")[:12]),
+        "kept" if view.get("kept") else "",
         _because(view),
     ]
 
 
 def _took(view: View) -> str:
-    stages = view.get("timingsMs") or {}
-    return f"{round(sum(stages.values()))} ms" if stages else ""
+    """Of the stages where they are known, else from beginning to end."""
+    if stages := view.get("stagesMs"):
+        return f"{round(sum(stages.values()))} ms"
+    began, ended = moment(view.get("startedAt")), moment(view.get("finishedAt"))
+    return lasting(ended - began) if began and ended else ""
 
 
 def _because(view: View) -> str:
-    """Why it was made, how it failed, and how it ended."""
+    """Why it was attempted, how it failed, and how it ended."""
     parts = [view.get("because") or ""]
+    if (view.get("tries") or 1) > 1:
+        parts.append(f"begun {view['tries']} times")
     if error := view.get("error"):
         parts.append(f"{error['reason']}: {error['message']}")
-    if view.get("ended"):
-        parts.append(str(view["ended"]))
+    if view.get("endedBecause"):
+        parts.append(f"until {view['endedBecause']}")
     return safe("; ".join(part for part in parts if part))
