@@ -78,7 +78,8 @@ def test_apply_twice_does_nothing_the_second_time(desk: Desk) -> None:
 
 
 def _events(desk: Desk) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in desk.run("logs", "--json").stdout.splitlines()]
+    events = [json.loads(line) for line in desk.run("logs", "--json").stdout.splitlines()]
+    return [event for event in events if event["kind"] == "status"]
 
 
 def test_plan_says_what_and_why_with_exit_code_3_and_changes_nothing(desk: Desk) -> None:
