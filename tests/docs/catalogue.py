@@ -251,7 +251,7 @@ SECTIONS: dict[Reason, Section] = {
     Reason.RELOAD_FAILED: Section(
         "The worker host has trouble with the pool that serves the workflow.",
         "Look at the worker host's log; it tries again by itself.",
-        by={"a worker host with trouble": "tests/test_reconcile.py"},
+        by={"a worker host with trouble": "tests/core/test_verdict.py"},
     ),
     Reason.WORKER_CRASHED: Section(
         "The worker process that serves the workflow crashed, and is started again with growing waits. A "
