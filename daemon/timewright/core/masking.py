@@ -26,7 +26,9 @@ _ASSIGNED: Final = re.compile(
     re.IGNORECASE,
 )
 _IN_URL: Final = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,30}://)[^\s/@'\"`]+@", re.IGNORECASE)
-_QUERY: Final = re.compile(rf"(?P<name>[?&][\w-]{{0,60}}(?:{_NAMES})[\w-]{{0,60}}=)[^\s&'\"`]+", re.IGNORECASE)
+_QUERY: Final = re.compile(
+    rf"(?P<name>[?&][\w-]{{0,60}}(?:{_NAMES})[\w-]{{0,60}}=)[^\s&'\"`]+", re.IGNORECASE
+)
 _BEARER: Final = re.compile(r"(?P<name>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _SHAPES: Final = re.compile(
     r"\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|npm_\w{16,}|sk-[\w-]{16,}|[sr]k_(?:live|test)_\w{8,}"
