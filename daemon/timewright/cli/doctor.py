@@ -37,7 +37,7 @@ class Finding:
 @settings_options
 @json_option
 def command(config_file: Path | None, source: Path | None, data: Path | None, as_json: bool) -> None:
-    """Check Node, compiler, worker host, Temporal, file watching, disk and permissions."""
+    """Check Node, compiler, worker host, Temporal, disk and permissions. Exit code 1 if one of them fails."""
     config = settings(config_file, source, data)
     findings = asyncio.run(examine(config))
     if as_json:

@@ -1,0 +1,1 @@
+"""SHOWS to machines and browsers: HTTP over `control.py`, and nothing that decides."""
