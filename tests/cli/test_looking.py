@@ -26,7 +26,7 @@ FAILURE = Failure(
 #: What is not as usual with a workflow → what `status` says of it, and the command that helps.
 STATES: dict[str, tuple[dict[str, Any], str, str]] = {
     "suspended": (
-        {"suspension": Suspension("alice", NOW, "holidays", NOW + 7300)},
+        {"suspension": Suspension("alice", NOW, "holidays", NOW + 9000)},
         "suspended by alice: holidays (2h left)",
         "timewright resume hello",
     ),
@@ -71,8 +71,8 @@ STATES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "on trial": ({"trial_until": NOW + 600}, "on trial: what is new is reverted if it isn't healthy", ""),
     "failed": (
-        {"status": Status.DEPLOYMENT_FAILED, "failure": FAILURE, "retry_at": NOW + 130},
-        "TypeCheckFailed: src/workflow.ts:3:1: TS2345; tried again in 2m",
+        {"status": Status.DEPLOYMENT_FAILED, "failure": FAILURE, "retry_at": NOW + 9000},
+        "TypeCheckFailed: src/workflow.ts:3:1: TS2345; tried again in 2h",
         "timewright show hello",
     ),
     "unhealthy": (
