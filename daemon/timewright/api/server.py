@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -22,9 +22,22 @@ from timewright.config import Config
 from timewright.control import Control
 from timewright.core.errors import TimewrightError
 from timewright.edge.tokens import Tokens
+from timewright.reconcile import Reconciler
+from timewright.world import World
 
 _FIRST_LINE_S = 15.0  # seconds for a request's head to arrive
 _MOST_HEAD = 32 * 1024
+
+
+@contextlib.asynccontextmanager
+async def faces(world: World, reconciler: Reconciler) -> AsyncIterator[None]:
+    """The API of a daemon, for as long as the body lasts."""
+    server = ApiServer(Control(world, reconciler), world.config)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 class ApiServer:
