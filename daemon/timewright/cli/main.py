@@ -20,6 +20,7 @@ from timewright.cli import (
     run,
     schema,
     status,
+    token,
     unpack,
     validate,
 )
@@ -43,7 +44,7 @@ def cli() -> None:
 
 _VERBS = (
     *(run, apply, plan, validate, pack, unpack, schema),
-    *(status, listing, logs, doctor, config, init),
+    *(status, listing, logs, doctor, config, init, token),
 )
 for module in _VERBS:
     cli.add_command(module.command)
