@@ -1,4 +1,4 @@
-"""The file of API tokens: who may call over the network. It holds hashes; a secret is shown once, when made."""
+"""The file of API tokens: who may call over the network. It holds hashes; a secret is shown only once."""
 
 from __future__ import annotations
 
