@@ -18,10 +18,10 @@ from timewright.build import Builder
 from timewright.config import Config, Data, Source, Worker
 from timewright.core.errors import DeployError, Reason
 from timewright.core.state import Health, Status
+from timewright.core.verdict import Serving, Slot
 from timewright.edge import source
 from timewright.edge.compiler import CompileJob, Compiler, CompileResult
 from timewright.edge.statefile import Event
-from timewright.edge.worker import Serving
 from timewright.pooling import Pooling
 from timewright.reconcile import Reconciler
 from timewright.service import opened
@@ -471,10 +471,12 @@ async def test_trouble_of_the_worker_host_is_told_by_health(
     await bench.settle()
 
     async def serving() -> Serving:
-        return Serving(reachable=True, troubles={"one": "the pool's worker crashed"})
+        release = bench.world.receipts["one"].release
+        slot = Slot(("default", "one"), "v", "backoff", {"one": release}, age=99, error="it crashed")
+        return Serving(reachable=True, slots=(slot,))
 
     monkeypatch.setattr(bench.world.worker, "serving", serving)
     await bench.reconciler.health.check()
     record = bench.world.record("one")
     assert (record.status, record.health) == (Status.DEPLOYED, Health.DEGRADED)
-    assert record.health_reason == f"{Reason.RELOAD_FAILED}: the pool's worker crashed"
+    assert record.health_reason == f"{Reason.RELOAD_FAILED}: its worker process is backoff: it crashed"

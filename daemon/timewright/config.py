@@ -319,8 +319,12 @@ def _from_environment(env: Mapping[str, str], problems: list[str]) -> dict[str, 
     return found
 
 
-#: Variables of ours that are no settings: the config file's place, and the tests' fault points.
-_NOT_SETTINGS = ("TIMEWRIGHT_CONFIG", "TIMEWRIGHT_FAILPOINT", "TIMEWRIGHT_BUILD_ID")
+#: Variables of ours that are no settings: the config file's place, the daemon that the command line talks
+#: to, and the tests' fault points.
+_NOT_SETTINGS = (
+    *("TIMEWRIGHT_CONFIG", "TIMEWRIGHT_SERVER", "TIMEWRIGHT_TOKEN", "TIMEWRIGHT_TOKEN_FILE"),
+    *("TIMEWRIGHT_FAILPOINT", "TIMEWRIGHT_BUILD_ID"),
+)
 
 
 def _from_text(text: str, default: Any) -> Any:

@@ -86,15 +86,21 @@ class Control:
         return views.history_view(events, record, kept)[:last]
 
     def events(
-        self, actor: Actor, *, workflow_id: str | None = None, after: int = 0, last: int = 100
+        self,
+        actor: Actor,
+        *,
+        workflow_id: str | None = None,
+        after: int = 0,
+        last: int = 100,
+        first: int = 0,
     ) -> list[View]:
-        """Lines of the log in order: views.event_view."""
+        """Lines of the log in order: views.event_view. The `last` ones with id > `after`, or the `first`."""
         if workflow_id is not None:
             self._find(actor, workflow_id)
         only = None
         if actor.owners is not None:
             only = [_ALL, *(record.workflow_id for record in self._visible(actor))]
-        events = self.world.state.history(workflow_id, after=after, last=last, only=only)
+        events = self.world.state.history(workflow_id, after=after, last=last, first=first, only=only)
         return [views.event_view(event) for event in events]
 
     async def wait_for_event(self, after: int, timeout: float) -> None:  # noqa: ASYNC109

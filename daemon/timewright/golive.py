@@ -33,8 +33,9 @@ class GoLive:
     ) -> tuple[Health, str]:
         """Make a release live, bring its pool up to date and tell the worker host; its health, and why.
 
-        `previous`: what is live now. `fresh`: serve it from a new process, even if it is served. Raises DeployError when the host can't load the release: then
-        `previous` is live again. A host that can't be reached fails nothing (design §6).
+        `previous`: what is live now. `fresh`: serve it from a new process, even if it is served. Raises
+        DeployError when the host can't load the release: then `previous` is live again. A host that
+        can't be reached fails nothing (design §6).
         """
         with timed(timings, "publish"):
             failpoint("before-link")

@@ -1,21 +1,51 @@
-"""Health: what the worker host says it runs, held against what should run."""
+"""Health: what the worker host and Temporal say that runs, held against what should run; and the trial of
+each new release.
+
+A release is on trial from when it is first served: if it is to blame for a crash or can't be loaded in
+that time, it is condemned, and the next pass goes back to the release before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
-from timewright.core.errors import Reason
-from timewright.core.state import Health
-from timewright.edge.worker import Serving
-from timewright.golive import waiting
+from timewright.core.state import Health, Record, Status
+from timewright.core.verdict import Poller, Serving, Slot, Verdict, culprit, is_seen, verdict
+from timewright.edge.releases import Receipt
+from timewright.edge.temporal import Temporal
 from timewright.world import World
+
+#: Crashes (or looks that find a release at fault) until it is condemned.
+_STRIKES = 2
+#: Seconds for which Temporal's list of a queue's pollers is believed, once ours were among them.
+_POLLERS_S = 30.0
+_UP = (Status.DEPLOYED, Status.ROLLED_BACK)
+
+
+@dataclass
+class _Trial:
+    """How the release of a workflow has done since it went live. `restarts`: of its worker process, when
+    last seen."""
+
+    digest: str
+    version: str = ""
+    restarts: int = 0
+    strikes: int = 0
 
 
 class HealthWatch:
-    """Looks at the worker host and keeps the records' health true."""
+    """Looks at the worker host and Temporal, and keeps the records' health true."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, wake: Callable[[], None] = lambda: None) -> None:
         self.world = world
+        self.serving: Serving | None = None  # what the last look saw
+        self._wake = wake
+        self._temporal = Temporal(world.config.temporal.address)
+        self._trials: dict[str, _Trial] = {}
+        self._asked: dict[tuple[str, str], tuple[str, float, tuple[Poller, ...] | None]] = {}
 
     async def check(self, busy: Callable[[], Collection[str]] = tuple) -> None:
         """Look once. What isn't served as it should be is asked for again: the notification may
@@ -23,47 +53,148 @@ class HealthWatch:
         under way, and so is one whose release changed meanwhile: the answer may be older."""
         asked, busy_before = dict(self.world.receipts), set(busy())
         serving = await self.world.worker.serving()
+        pollers = await self._pollers(serving)
+        self.serving = serving
         skip = busy_before | set(busy())
-        amiss = [
-            workflow_id
-            for workflow_id, receipt in asked.items()
-            if workflow_id not in skip
-            and self.world.receipts.get(workflow_id) is receipt
-            and not self._judge(workflow_id, serving)
-        ]
+        youngest = self._youngest(serving)
+        amiss: list[str] = []
+        for workflow_id, receipt in asked.items():
+            if workflow_id in skip or self.world.receipts.get(workflow_id) is not receipt:
+                continue
+            found = self._judge(workflow_id, receipt, serving, pollers, youngest)
+            if found.health in (Health.DEGRADED, Health.MISSING):
+                amiss.append(workflow_id)
+        for record in self._lost(skip):
+            self.world.set_health(record.workflow_id, Health.MISSING, "the tree has lost its release")
         if amiss and serving.reachable and not serving.temporal:
             await self._ask_again(amiss, serving)
 
-    def _judge(self, workflow_id: str, serving: Serving) -> bool:
-        """Set the workflow's health; whether it is served as it should be."""
-        health, reason = self._verdict(workflow_id, serving)
-        self.world.set_health(workflow_id, health, reason)
-        return health is Health.HEALTHY
+    # one workflow ------------------------------------------------------------------------------
 
-    def _verdict(self, workflow_id: str, serving: Serving) -> tuple[Health, str]:
-        wanted = self.world.receipts[workflow_id].release
-        if not serving.reachable:
-            return Health.DEGRADED, waiting("Unreachable", serving.error, self.world)
-        if serving.plain:  # a worker that only knows the reload call: its last answer is all there is
-            record = self.world.record(workflow_id)
-            return record.health, record.health_reason
-        if serving.temporal:
-            return Health.DEGRADED, f"{Reason.WAITING_FOR_WORKER}: {serving.temporal}"
-        found = serving.releases.get(workflow_id)
-        if found == wanted:
-            return Health.HEALTHY, ""
-        if workflow_id in serving.troubles:
-            return Health.DEGRADED, f"{Reason.RELOAD_FAILED}: {serving.troubles[workflow_id]}"
-        if found is not None:
-            return Health.DEGRADED, f"{Reason.WAITING_FOR_WORKER}: it still serves release {found}"
-        return Health.DEGRADED, f"{Reason.WAITING_FOR_WORKER}: the worker host does not serve it yet"
+    def _judge(
+        self,
+        workflow_id: str,
+        receipt: Receipt,
+        serving: Serving,
+        pollers: dict[tuple[str, str], tuple[Poller, ...]],
+        youngest: dict[str, str],
+    ) -> Verdict:
+        """Set the workflow's health and go on with its trial."""
+        world = self.world
+        if serving.plain:  # it only knows the reload call: its last answer is all there is
+            record = world.record(workflow_id)
+            found = Verdict(record.health, record.health_reason)
+            if record.health is Health.DEGRADED:
+                return found
+        else:
+            found = verdict(
+                workflow_id,
+                receipt.release,
+                (receipt.namespace, receipt.task_queue),
+                serving,
+                address=world.config.temporal.address,
+                pollers=pollers.get((receipt.namespace, receipt.task_queue)),
+                youngest=youngest,
+            )
+            world.set_health(workflow_id, found.health, found.reason)
+        record = world.record(workflow_id)
+        if record.applied == receipt.digest and record.status in _UP:
+            self._try(record, found, _slot_of(workflow_id, receipt.release, serving))
+        return found
+
+    def _try(self, record: Record, found: Verdict, slot: Slot | None) -> None:
+        """One more look at a release: its trial begins, goes on, ends well, or ends badly."""
+        if record.proven == record.applied:
+            self._trials.pop(record.workflow_id, None)
+            return
+        trial = self._trials.get(record.workflow_id)
+        if trial is None or trial.digest != record.applied:
+            trial = self._trials[record.workflow_id] = _Trial(record.applied)
+        trial.strikes += _new_strikes(record, found, slot, trial)
+        now = self.world.clock()
+        if self._reverts(record) and trial.strikes >= _STRIKES and not record.condemned:
+            why = found.reason or (f"its worker process crashed {trial.strikes} times" if slot else "")
+            self.world.note(record, condemned=why)
+            self._wake()
+        elif found.health is not Health.HEALTHY:
+            return
+        elif record.trial_until is None:
+            self.world.note(record, trial_until=now + self.world.config.health.trial_s)
+        elif now >= record.trial_until:
+            self.world.note(record, proven=record.applied, trial_until=None, condemned="")
+
+    def _reverts(self, record: Record) -> bool:
+        """Whether a bad release of this workflow is reverted. What was gone back to never is."""
+        if record.status is not Status.DEPLOYED:
+            return False
+        return record.auto_revert if record.auto_revert is not None else self.world.config.health.revert
+
+    def _youngest(self, serving: Serving) -> dict[str, str]:
+        """Pool version → the one workflow that is on trial there, the newest of several."""
+        found: dict[str, str] = {}
+        for slot in serving.slots:
+            records = [self.world.record(workflow_id) for workflow_id in slot.releases]
+            trying = [record for record in records if record.applied and record.proven != record.applied]
+            if trying:
+                found[slot.version] = max(trying, key=lambda record: record.since).workflow_id
+        return found
+
+    def _lost(self, skip: Collection[str]) -> Iterator[Record]:
+        for record in list(self.world.records.values()):
+            gone = record.workflow_id not in self.world.receipts and record.workflow_id not in skip
+            if gone and record.status in _UP:
+                yield record
+
+    # Temporal ----------------------------------------------------------------------------------
+
+    async def _pollers(self, serving: Serving) -> dict[tuple[str, str], tuple[Poller, ...]]:
+        """What Temporal lists, by namespace and task queue; queues of which it said nothing are left out."""
+        if not self.world.config.health.pollers or serving.temporal:
+            return {}
+        slots = {slot.key: slot for slot in serving.slots if slot.current and slot.state == "polling"}
+        now = time.monotonic()
+        due = [key for key, slot in slots.items() if self._is_due(key, slot, now)]
+        answers = await asyncio.gather(*(self._temporal.pollers(*key) for key in due))
+        for key, answer in zip(due, answers, strict=True):
+            self._asked[key] = (slots[key].version, now, answer)
+        known = {key: answer for key, (_, _, answer) in self._asked.items() if key in slots}
+        return {key: answer for key, answer in known.items() if answer is not None}
+
+    def _is_due(self, key: tuple[str, str], slot: Slot, now: float) -> bool:
+        version, at, answer = self._asked.get(key, ("", 0.0, None))
+        if version != slot.version or answer is None or now - at >= _POLLERS_S:
+            return True
+        return not is_seen(slot, answer)
+
+    # asking again ------------------------------------------------------------------------------
 
     async def _ask_again(self, amiss: list[str], serving: Serving) -> None:
         if not serving.plain:
             await self.world.worker.sync()
             return
         for workflow_id in amiss:
-            release = self.world.receipts[workflow_id].release
-            answer = await self.world.worker.reload(workflow_id, action="deploy", release=release)
+            receipt = self.world.receipts.get(workflow_id)
+            if receipt is None:
+                continue
+            answer = await self.world.worker.reload(workflow_id, action="deploy", release=receipt.release)
             if answer.ok:
                 self.world.set_health(workflow_id, Health.HEALTHY)
+
+
+def _slot_of(workflow_id: str, release: str, serving: Serving) -> Slot | None:
+    mine = [slot for slot in serving.slots if slot.releases.get(workflow_id) == release]
+    return next((slot for slot in mine if slot.current), mine[0] if mine else None)
+
+
+def _new_strikes(record: Record, found: Verdict, slot: Slot | None, trial: _Trial) -> int:
+    """How often the release was at fault since the last look: crashes that it is to blame for, or a look
+    that finds it so."""
+    strikes = 1 if found.fault else 0
+    if slot is None:
+        return strikes
+    known = trial.version == slot.version
+    crashes = slot.restarts - trial.restarts if known else 0
+    trial.version, trial.restarts = slot.version, slot.restarts
+    if crashes > 0 and (found.fault or culprit(slot) == record.workflow_id):
+        return max(strikes, crashes)
+    return strikes

@@ -63,7 +63,7 @@ class Reconciler:
     def __init__(self, world: World, wake: Callable[[], None] = lambda: None) -> None:
         self.world = world
         self.source = SourceReader(world)
-        self.health = HealthWatch(world)
+        self.health = HealthWatch(world, wake)
         self._applier = Applier(world)
         self._wake = wake
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}

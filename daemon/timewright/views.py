@@ -6,11 +6,12 @@ Shapes are JSON values with camelCase keys; times are ISO 8601 in UTC with milli
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from timewright.core.actions import Action, Deploy, Hold, Refuse
 from timewright.core.errors import Problem
+from timewright.core.history import Outcome, Rollout, rollouts
 from timewright.core.plan import suspension_of
 from timewright.core.state import Failure, Pin, Record, Suspension, shown_health
 from timewright.edge.desk import Audited, Operation
@@ -177,3 +178,36 @@ def action_view(action: Action) -> View:
 def refused_view(refused: Mapping[str, tuple[str, Failure]]) -> View:
     """Files of the source that hold no readable workflow id, by path."""
     return {path: failure_view(failure) for path, (_, failure) in refused.items()}
+
+
+def history_view(events: Iterable[Event], record: Record, kept: Collection[str]) -> list[View]:
+    """What became of each attempt to change what is live, newest first. `events`: of one workflow, oldest
+    first. `kept`: digests of the releases that the tree holds."""
+    found = rollouts(events)
+    return [rollout_view(rollout, record, kept) for rollout in reversed(found)]
+
+
+def rollout_view(rollout: Rollout, record: Record, kept: Collection[str]) -> View:
+    """One attempt. `kept`: its release can be gone back to."""
+    return {
+        "id": rollout.id,
+        "kind": rollout.kind,
+        "release": short(rollout.digest),
+        "digest": rollout.digest or None,
+        "outcome": rollout.outcome,
+        "live": rollout.outcome is Outcome.LIVE and rollout.digest == record.applied,
+        "kept": rollout.digest in kept,
+        "by": rollout.actor or None,
+        "because": rollout.because,
+        "result": rollout.result,
+        "startedAt": iso(rollout.started),
+        "finishedAt": iso(rollout.finished),
+        "tries": rollout.tries,
+        "stagesMs": dict(rollout.stages),
+        "revision": rollout.revision,
+        "source": rollout.source,
+        "error": failure_view(rollout.failure) if rollout.failure else None,
+        "endedAt": iso(rollout.ended),
+        "endedBecause": rollout.ended_because or None,
+        "replacedBy": short(rollout.ended_by),
+    }

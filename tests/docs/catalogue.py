@@ -323,7 +323,7 @@ SECTIONS: dict[Reason, Section] = {
     ),
     Reason.PRUNE_BLOCKED: Section(
         "Its file is gone, and undeploying it is held back.",
-        "`timewright prune` shows what is held back, and why; `--confirm` undeploys it. Or put the file back.",
+        "`timewright prune` shows what is held back, and why; `--confirm` undeploys it.",
         by={"a file that is gone": "tests/core/test_plan.py"},
     ),
     Reason.SOURCE_UNREADABLE: Section(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,17 +14,48 @@ from timewright.core import deploy
 REPO = Path(__file__).resolve().parents[2]
 
 
+EXIT_CODES = """## Exit codes
+
+| code | means |
+|---|---|
+| 0 | as wished |
+| 1 | something failed: a spec, an operation, a wait, a refused call; or there was no answer |
+| 2 | wrong usage |
+| 3 | `plan` has something to do |
+
+Who closes our standard output (`| head`) has read enough: that is 0.
+
+## Which daemon
+
+Verbs talk to the daemon of the settings (`api.socket`). With `--server URL` or `TIMEWRIGHT_SERVER` they talk
+to another host's, with the token of `--token-file` or `TIMEWRIGHT_TOKEN`; this host's settings are not read
+then. While the daemon is down, `status`, `list`, `show`, `history`, `logs`, `operations` and `audit` read
+its state file, and say so on standard error (not with `--json` or `--oneline`). `NO_COLOR` takes the colours
+away.
+
+Nobody is asked anything without a terminal. On one, `undeploy` and `prune --confirm` ask; `--yes` answers.
+"""
+
+
 def reference() -> str:
     """docs/cli.md as it should be: the help of every verb."""
     parts = [
         "# The command line\n",
         "Made from `--help` by `UPDATE_DOCS=1 pytest tests/docs`; a test compares.\n",
+        EXIT_CODES,
     ]
-    for name, command in [("", cli), *sorted(cli.commands.items())]:
-        words = f"timewright {name}".strip()
+    for words, command in commands("timewright", cli):
         context = click.Context(command, info_name=words, max_content_width=100, terminal_width=100)
         parts.append(f"## `{words}`\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
+
+
+def commands(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """A command and all below it, with the words that call it."""
+    yield words, command
+    if isinstance(command, click.Group):
+        for name, nested in sorted(command.commands.items()):
+            yield from commands(f"{words} {name}", nested)
 
 
 def test_the_command_reference_is_what_help_prints() -> None:

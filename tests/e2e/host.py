@@ -161,8 +161,10 @@ class Host:
         return workflow_view(record) if record else {}
 
     def history(self, workflow_id: str) -> list[str]:
+        """The statuses that a workflow went through."""
         done = self.cli("logs", workflow_id, "--json", "-n", "1000")
-        return [json.loads(line)["new"] for line in done.stdout.splitlines()]
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        return [event["new"] for event in events if event["kind"] == "status"]
 
     def release(self, workflow_id: str) -> str | None:
         link = self.data / "workflows" / workflow_id

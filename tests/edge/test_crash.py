@@ -37,6 +37,11 @@ def releases(data):
     tree.prepare()
     tree.make_live("hello", publish(tree, version="v2").release)
 
+def mend(data):
+    tree = Releases(data)
+    tree.prepare()
+    tree.make_live("hello", publish(tree, version="v1").release)
+
 def state(data):
     file = StateFile(data / "state.db")
     file.transition(Record("hello"), Status.DEPLOYING, because="new", now=1.0)
@@ -69,6 +74,7 @@ MOST = 150  # calls of one kind: far more than there are
 KILLED = -signal.SIGKILL
 CALLS = {
     "rename": "?rename,?renameat,?renameat2",
+    "exchange": "?renameat2",
     "fsync": "?fsync,?fdatasync",
     "symlink": "?symlink,?symlinkat",
     "openat": "?open,?openat",
@@ -226,6 +232,36 @@ def test_replacing_a_damaged_release_can_be_killed_at_any_call(
 
 
 @injected
+@pytest.mark.parametrize("calls", ["unlink", "rmdir", "rename", "fsync"])
+def test_a_reader_of_a_live_release_that_is_restored_never_finds_nothing(
+    nursery: Nursery, template: Path, calls: str
+) -> None:
+    """Killed at any call: what was changed by hand, or what was built; the link never leads to nothing."""
+    (template / "workflows" / "hello" / "dist" / "workflow.js").write_text("by hand")
+    seen = []
+    for number in range(1, MOST):
+        data = template.with_name(f"{calls}{number}")
+        shutil.copytree(template, data, symlinks=True)
+        ended = nursery.run("mend", data, calls, "signal=KILL", number)
+        live = data / "workflows" / "hello"
+        seen.append((live / "dist" / "workflow.js").read_text())
+        assert (live / "src" / "workflow.ts").read_text() == "// v1\n"
+        releases = Releases(data)
+        releases.prepare()
+        assert leftovers(data) == []
+        assert (live / "dist" / "workflow.js").read_text() == seen[-1]
+        if ended == 0:
+            assert number > 1
+            assert seen == sorted(seen, key=["by hand", "// v1\n"].index)
+            assert seen[-1] == "// v1\n"
+            return
+        assert ended == KILLED
+        publish(releases, version="v1")
+        assert look(data) == Seen("v1", False)
+    raise AssertionError("no run got through")
+
+
+@injected
 @pytest.mark.parametrize(
     ("calls", "fault"), [("write", "error=ENOSPC"), ("fsync", "error=EIO"), ("fsync", "error=ENOSPC")]
 )
@@ -236,6 +272,17 @@ def test_a_disk_that_refuses_publishes_nothing_and_the_old_release_goes_on(
     sealing = 4 if calls == "write" else 8  # the files, and with them the directories, of a release
     assert seen[:sealing] == [Seen("v1", False)] * sealing
     assert seen == sorted(seen, key=lambda item: (item.live, item.published))
+
+
+@injected
+@pytest.mark.parametrize("error", ["EINVAL", "ENOSYS", "EPERM", "EOPNOTSUPP"])
+def test_where_two_names_cannot_be_exchanged_the_release_is_restored_all_the_same(
+    nursery: Nursery, template: Path, error: str
+) -> None:
+    (template / "workflows" / "hello" / "dist" / "workflow.js").write_text("by hand")
+    assert nursery.run("mend", template, "exchange", f"error={error}", 1) == 0
+    assert look(template) == Seen("v1", False)
+    assert leftovers(template) == []
 
 
 @injected

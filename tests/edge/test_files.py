@@ -163,3 +163,46 @@ def test_an_error_of_sync_is_not_swallowed(tmp_path: Path, monkeypatch: pytest.M
         files.sync_tree(tmp_path)
     with pytest.raises(OSError, match="No space"):
         files.sync_directory(tmp_path)
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_two_names_change_places_whether_the_kernel_helps_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can: bool
+) -> None:
+    if not can:
+        monkeypatch.setattr(files, "_exchanged", lambda a, b: False)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "f").write_text("new")
+    (tmp_path / "old").write_text("old")
+    files.exchange(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "f").read_text() == "new"
+    assert (tmp_path / "new").read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_an_exchange_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can: bool
+) -> None:
+    if not can:
+        monkeypatch.setattr(files, "_exchanged", lambda a, b: False)
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        files.exchange(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", ["link/f", "a/link", "../f", "/etc/passwd", "a//f", "."])
+def test_a_file_beneath_a_folder_is_opened_through_no_link_and_no_way_out(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "f").write_text("inside")
+    (tmp_path / "f").write_text("outside")
+    (root / "link").symlink_to(tmp_path)
+    (root / "a" / "link").symlink_to(tmp_path / "f")
+    with pytest.raises(OSError, match=r".+"):
+        files.open_beneath(root, path)
+    descriptor = files.open_beneath(root, "a/f")
+    assert os.read(descriptor, 10) == b"inside"
+    os.close(descriptor)

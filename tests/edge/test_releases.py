@@ -250,6 +250,24 @@ def test_the_newest_and_the_young_and_the_named_are_kept(releases: Releases) -> 
     assert names(releases) == {made[0], *made[3:]}
 
 
+def test_what_somebody_may_go_back_to_is_kept_whether_named_by_id_or_by_digest(releases: Releases) -> None:
+    """The release before, the proven one, a pinned one: however old, and whatever else is kept."""
+    made = publish_many(releases, 6)
+    releases.make_live("hello", made[5])
+    keep = {made[1], digest("hello v2")}
+    releases.collect("hello", keep, most=1, older_than=NOW * 2)
+    assert names(releases) == {made[1], made[2], made[5]}
+    assert [receipt.release for receipt in releases.kept("hello")] == [made[5], made[2], made[1]]
+
+
+def test_a_release_without_a_readable_receipt_is_none_to_go_back_to(releases: Releases) -> None:
+    made = publish_many(releases, 3)
+    (releases.path("hello", made[1]) / RECEIPT).write_text("x")
+    (releases.root / "hello" / "0123456789ab").symlink_to(made[0])
+    assert [receipt.release for receipt in releases.kept("hello")] == [made[2], made[0]]
+    assert releases.kept("nobody") == []
+
+
 def test_the_live_release_is_never_collected(releases: Releases) -> None:
     made = publish_many(releases, 3)
     releases.make_live("hello", made[0])

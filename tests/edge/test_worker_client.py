@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from timewright.edge.worker import Reloaded, Serving, WorkerHost
+from timewright.core.verdict import Serving, Slot
+from timewright.edge.worker import Reloaded, WorkerHost
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -261,28 +262,28 @@ def release(workflow_id: str, **more: Any) -> dict[str, Any]:
     return {"workflowId": workflow_id, "release": f"{workflow_id}-r1", **more}
 
 
-@pytest.mark.parametrize(
-    ("pools", "releases", "troubles"),
-    [
-        ([pool("polling", release("a"), release("b"))], {"a": "a-r1", "b": "b-r1"}, {}),
-        ([pool("polling", release("a", error="no such export"))], {}, {"a": "no such export"}),
-        (
-            [pool("backoff", release("a"), lastError="x\nboom\n")],
-            {},
-            {"a": "its worker process is backoff: boom"},
-        ),
-        ([pool("starting", release("a"))], {}, {"a": "its worker process is starting"}),
-        ([pool("draining", release("a"), current=False), pool("polling", release("a"))], {"a": "a-r1"}, {}),
-        (["x", {}, {"releases": 7}, {"releases": ["x"]}], {}, {}),
-        ([], {}, {}),
-    ],
-)
-async def test_what_is_served_is_told_from_what_is_in_trouble(
-    pools: Any, releases: Any, troubles: Any
-) -> None:
-    async with hosting(says(200, {"pools": pools})) as host, client(host.url) as worker:
+async def slots(*pools: Any) -> tuple[Slot, ...]:
+    """What is told of these rows."""
+    async with hosting(says(200, {"pools": list(pools)})) as host, client(host.url) as worker:
         found = await worker.serving()
-    assert found == Serving(True, releases=releases, troubles=troubles)
+    assert found.reachable
+    return found.slots
+
+
+async def test_what_a_worker_process_serves_is_told_with_its_troubles() -> None:
+    row = pool("backoff", release("a"), release("b", error="no such export"), pid=7, restarts=3)
+    more = {"namespace": "n", "taskQueue": "q", "poolVersion": "v", "lastError": "boom\n"}
+    (slot,) = await slots({**row, **more, "startedAt": "2020-01-01T00:00:00.000Z"})
+    assert (slot.key, slot.version, slot.state, slot.current) == (("n", "q"), "v", "backoff", True)
+    assert slot.releases == {"a": "a-r1", "b": "b-r1"}
+    assert slot.failed == {"b": "no such export"}
+    assert (slot.pid, slot.restarts, slot.error) == (7, 3, "boom\n")
+    assert slot.age > 1e8
+
+
+async def test_rows_that_make_no_sense_are_told_as_far_as_they_do() -> None:
+    found = await slots("x", {}, {"releases": 7}, {"releases": ["x", {}]}, {"pid": "7", "startedAt": 3})
+    assert [(slot.releases, slot.pid, slot.state) for slot in found] == [({}, 0, "")] * 4
 
 
 async def test_a_host_that_can_not_reach_temporal_says_so() -> None:

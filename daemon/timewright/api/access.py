@@ -6,6 +6,7 @@ import asyncio
 import grp
 import os
 import pwd
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,9 @@ def _rule(text: str) -> Rule:
     who, equals, what = text.partition("=")
     role, colon, owners = what.partition(":")
     name = who.strip().removeprefix("@")
-    names = frozenset(owner.strip() for owner in owners.split(","))
+    names = frozenset(
+        owner.strip() for owner in re.split("[,+]", owners)
+    )  # an environment variable splits at ","
     if not equals or not name:
         raise ValueError("must be USER=ROLE or @GROUP=ROLE")
     if role.strip().upper() not in Role.__members__:

@@ -265,7 +265,7 @@ async def _take_body(request: Request, *, spec: bool) -> None:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "Content-Encoding is not understood; send the body as it is")
     media_type = _media_type(request)
-    right = _JSON.match(media_type) or (spec and media_type in _YAML)
+    right = _JSON.match(media_type) or (spec and media_type in ("", *_YAML))
     if (body or spec) and not right:
         wanted = "application/json or application/yaml" if spec else "application/json"
         raise HTTPException(415, f"Content-Type must be {wanted}")

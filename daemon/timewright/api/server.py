@@ -28,9 +28,7 @@ class ApiServer:
     """`start` raises TimewrightError when it can't listen or the settings are wrong; `stop` may be called at
     any time. `metrics`: what /metrics answers."""
 
-    def __init__(
-        self, control: Control, config: Config, *, metrics: Callable[[], bytes] | None = None
-    ) -> None:
+    def __init__(self, control: Control, config: Config, metrics: Callable[[], bytes] | None = None) -> None:
         self.config = config
         self.context = Context(control, config, Doorkeeper(config), metrics)
         self._unix: UnixSocket | None = None

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from timewright import log
-from timewright.cli.common import json_option, print_json, settings, settings_options
-from timewright.cli.status import print_workflows
+from timewright.cli.common import console, json_option, print_json, settings, settings_options
+from timewright.cli.workflows import workflow_lines
 from timewright.edge.statefile import StateFile
 from timewright.service import apply_once
 from timewright.views import workflow_view
@@ -50,10 +50,12 @@ def command(
         log.configure(config.log.level, config.log.format)  # to where the bar makes room for lines
         failed = asyncio.run(apply_once(config, show))
     state = StateFile(config.state_path, read_only=True)
-    records = list(state.records().values())
-    if as_json:
-        print_json({"failed": failed, "workflows": [workflow_view(record) for record in records]})
-    elif records:
-        print_workflows(records)
+    views = [workflow_view(record) for record in state.records().values()]
     state.close()
+    if as_json:
+        print_json({"failed": failed, "workflows": views})
+    elif views:
+        out = console()
+        for line in workflow_lines(out, views):
+            out.print(line)
     sys.exit(1 if failed else 0)

@@ -1,4 +1,4 @@
-"""What the verbs share: options, settings, printing."""
+"""What the verbs share: options, settings, printing. Rich is loaded by who prints to people."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.markup import escape
 
 from timewright.config import Config, load
-from timewright.core.document import Limits
-from timewright.core.errors import TimewrightError
-from timewright.core.prepare import Host
-from timewright.core.state import Health, Status
-from timewright.service import make_compiler, make_host
+from timewright.core.errors import RequestError, TimewrightError
+from timewright.core.state import Health, Status, Sync
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,33 +26,41 @@ STYLES: dict[str, str] = {
     Status.DEPLOYMENT_FAILED: "red",
     Status.DEPLOYING: "cyan",
     Status.UNDEPLOYED: "dim",
+    Status.UNDEPLOYING: "cyan",
+    Status.ROLLING_BACK: "cyan",
+    Status.ROLLED_BACK: "yellow",
+    Sync.OUT_OF_SYNC: "yellow",
     Health.HEALTHY: "green",
     Health.DEGRADED: "yellow",
     Health.MISSING: "red",
     Health.PROGRESSING: "cyan",
+    Health.SUSPENDED: "yellow",
 }
 
 
-def settings_options(function: F) -> F:
-    """--config, --source, --data: which settings this verb works with."""
-    for option in (
-        click.option("--data", "data", type=click.Path(path_type=Path), help="The data directory."),
-        click.option("--source", "source", type=click.Path(path_type=Path), help="The folder of specs."),
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            envvar="TIMEWRIGHT_CONFIG",
-            help="The settings file. Without it: ./timewright.toml, if it is there.",
-        ),
-    ):
-        function = option(function)
-    return function
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order of the help."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
 
 
-def json_option(function: F) -> F:
-    decorated: F = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-    return decorated
+settings_options = options(
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        envvar="TIMEWRIGHT_CONFIG",
+        help="The settings file. Without it: ./timewright.toml, if it is there.",
+    ),
+    click.option("--source", "source", type=click.Path(path_type=Path), help="The folder of specs."),
+    click.option("--data", "data", type=click.Path(path_type=Path), help="The data directory."),
+)
+json_option = options(click.option("--json", "as_json", is_flag=True, help="Print JSON."))
 
 
 def settings(config_file: Path | None, source: Path | None, data: Path | None, **more: Any) -> Config:
@@ -67,9 +73,18 @@ def settings(config_file: Path | None, source: Path | None, data: Path | None, *
     return load(config_file, overrides=overrides)
 
 
-def console() -> Console:
+# Printing --------------------------------------------------------------------------------------
+
+
+def console(*, stderr: bool = False) -> Console:
     """Where people read. Not a terminal: no colour, and lines as long as they are."""
-    out = Console(highlight=False, soft_wrap=True)
+    from rich.console import Console
+
+    class Out(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich's own way out is exit code 1
+
+    out = Out(highlight=False, soft_wrap=True, emoji=False, stderr=stderr)
     if not out.is_terminal:
         out.width = 1000
     return out
@@ -79,14 +94,27 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_error(error: TimewrightError) -> None:
+    """`Error:`, its problems, and `Try:`; on standard error."""
+    click.echo(f"Error: {printable_lines(error.message)}", err=True)
+    if isinstance(error, RequestError):
+        for problem in error.problems:
+            if str(problem) != error.message:
+                click.echo(f"  - {printable_lines(str(problem))}", err=True)
+    if error.hint:
+        click.echo(f"Try: {printable_lines(error.hint)}", err=True)
+
+
 def paint(word: str) -> str:
     style = STYLES.get(word, "")
-    return f"[{style}]{word}[/]" if style else str(word)
+    return f"[{style}]{safe(word)}[/]" if style else safe(word)
 
 
-def safe(text: str) -> str:
-    """Text from outside, for a table: no markup, no control characters."""
-    return escape(printable(text))
+def safe(text: str | None) -> str:
+    """Text from outside, for a console: no markup, no control characters."""
+    from rich.markup import escape
+
+    return escape(printable(text or ""))
 
 
 def printable(text: str) -> str:
@@ -94,16 +122,12 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "�" for char in text)
 
 
-def limits_from(config: Config) -> Limits:
-    """What a spec may cost, by the config."""
-    return Limits(bytes=config.source.max_spec_bytes, files=config.source.max_files)
+def printable_lines(text: str) -> str:
+    """The same, for text that may have several lines."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
-def offline_host(config: Config) -> Host:
-    """What this host gives to specs, without starting or looking for a compiler: for verbs that only
-    read. Its digests are none that a deploy would make."""
-    idle = replace(config, compiler=replace(config.compiler, mode="off"))
-    return make_host(idle, make_compiler(idle, config.data_path / "cache"))
+# Reading ---------------------------------------------------------------------------------------
 
 
 def read_input(name: str) -> bytes:
@@ -121,12 +145,31 @@ def is_yaml(name: str, data: bytes) -> bool:
     return name.endswith((".yaml", ".yml"))
 
 
-def ago(moment: float, now: float | None = None) -> str:
+# Times -----------------------------------------------------------------------------------------
+
+
+def moment(text: str | None) -> float:
+    """Seconds since the epoch of a view's time; 0 for never and for what is no time."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else 0.0
+    except ValueError:
+        return 0.0
+
+
+def ago(at: float, now: float | None = None) -> str:
     """`12s`, `3m`, `5h`, `2d` since a moment in seconds since the epoch; '' for never."""
-    if not moment:
-        return ""
-    seconds = max(0, int((now or time.time()) - moment))
+    return lasting((now or time.time()) - at) if at else ""
+
+
+def left(at: float, now: float | None = None) -> str:
+    """The same until a moment; '' for never."""
+    return lasting(at - (now or time.time())) if at else ""
+
+
+def lasting(seconds: float) -> str:
+    """A span of time in its largest unit: `12s`, `3m`, `5h`, `2d`."""
+    whole = max(0, int(seconds))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"

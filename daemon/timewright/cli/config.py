@@ -15,7 +15,7 @@ from timewright.config import values
 @settings_options
 @json_option
 def command(config_file: Path | None, source: Path | None, data: Path | None, as_json: bool) -> None:
-    """Show every setting in force, and where it came from when it isn't the default."""
+    """Show every setting in force, and where it came from. Nothing is said of defaults."""
     config = settings(config_file, source, data)
     if as_json:
         print_json(

@@ -37,7 +37,7 @@ class Finding:
 @settings_options
 @json_option
 def command(config_file: Path | None, source: Path | None, data: Path | None, as_json: bool) -> None:
-    """Check Node, compiler, worker host, Temporal, file watching, disk and permissions."""
+    """Check Node, compiler, worker host, Temporal, disk and permissions. Exit code 1 if one of them fails."""
     config = settings(config_file, source, data)
     findings = asyncio.run(examine(config))
     if as_json:
@@ -146,7 +146,8 @@ async def _worker(config: Config) -> Finding:
     if not serving.reachable:
         hint = "start it: `timewright run --embedded`, or the unit timewright-worker"
         return Finding("worker host", "warning", f"{config.worker_url}: {serving.error}", hint)
-    return Finding("worker host", "ok", f"{config.worker_url}, serves {len(serving.releases)} workflows")
+    served = {item for slot in serving.slots if slot.state == "polling" for item in slot.releases}
+    return Finding("worker host", "ok", f"{config.worker_url}, serves {len(served)} workflows")
 
 
 async def _temporal(config: Config) -> Finding:

@@ -14,7 +14,7 @@ from timewright.core.errors import TimewrightError
 @click.command("init")
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path, file_okay=False))
 def command(directory: Path) -> None:
-    """Write timewright.toml, with every setting explained, and make the folder specs/."""
+    """Write timewright.toml, with every setting explained, and make specs/."""
     target = directory / FILE_NAME
     if target.exists():
         raise TimewrightError(f"{target} is already there", hint="edit it, or remove it first")

@@ -1,71 +1,39 @@
-"""`timewright logs [ID]`: every transition, from the state file's history."""
+"""`timewright logs [ID]`: what happened, from the history that the state file keeps."""
 
 from __future__ import annotations
 
 import json
-import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import click
 
-from timewright.cli.common import (
-    console,
-    json_option,
-    paint,
-    safe,
-    settings,
-    settings_options,
-)
-from timewright.edge.statefile import Event, StateFile
-from timewright.views import event_view
-
-_POLL = 0.3  # seconds between looks with --follow
+from timewright.cli.common import console, json_option
+from timewright.cli.complete import workflow_argument
+from timewright.cli.where import Where, where_options
 
 
 @click.command("logs")
-@settings_options
+@where_options
 @json_option
-@click.option("-f", "--follow", is_flag=True, help="Go on printing as things happen.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on printing as things happen.")
 @click.option("-n", "--last", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
-@click.argument("workflow_id", required=False)
-def command(
-    config_file: Path | None,
-    source: Path | None,
-    data: Path | None,
-    as_json: bool,
-    follow: bool,
-    last: int,
-    workflow_id: str | None,
-) -> None:
-    """Show what happened, a line a transition, of all workflows or of one."""
-    config = settings(config_file, source, data)
-    state = StateFile(config.state_path, read_only=True)
-    events = state.history(workflow_id, last=last)
-    seen = 0
-    try:
-        while True:
-            for event in events:
-                _print(event, as_json)
-                seen = event.id
-            if not follow:
-                return
-            time.sleep(_POLL)
-            events = state.history(workflow_id, after=seen)
-    except KeyboardInterrupt:
-        return
-    finally:
-        state.close()
+@workflow_argument(required=False)
+def command(where: Where, as_json: bool, following: bool, last: int, workflow_id: str | None) -> None:
+    """Show what happened, a line an event, of all workflows or of one.
 
+    With --json, each line is a JSON object. --follow goes on through restarts of the daemon.
+    """
+    from timewright.cli.events import follow, print_event
 
-def _print(event: Event, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(event_view(event), ensure_ascii=False))
-        return
-    took = f" ({round(sum(event.timings.values()))} ms)" if event.timings else ""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
-    arrow = f"{paint(event.old) if event.old else 'new here'} → {paint(event.new)}"
-    out = console()
-    out.print(f"[dim]{when}[/]  {safe(event.workflow_id):24}  {arrow}  {safe(event.because)}{took}")
-    if event.failure is not None:
-        for problem in event.failure.problems:
-            out.print(f"    {safe(str(problem))}")
+    with where.sight(quiet=as_json) as sight, suppress(KeyboardInterrupt):
+        events: Iterator[dict[str, Any]] = (
+            follow(sight, workflow_id, last) if following else iter(sight.events(workflow_id, last=last))
+        )
+        out = console()
+        for event in events:
+            if as_json:
+                click.echo(json.dumps(event, ensure_ascii=False))
+            else:
+                print_event(out, event)

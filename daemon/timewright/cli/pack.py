@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from timewright.cli.common import offline_host, printable
+from timewright.cli.common import printable
+from timewright.cli.offline import offline_host
 from timewright.config import load
 from timewright.core.document import Limits
 from timewright.core.errors import DeployError, Problem, TimewrightError

@@ -1,91 +1,87 @@
-"""`timewright plan`: what a pass would do, without doing it."""
+"""`timewright plan`: what a pass would do, and what it holds back, without doing it."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from pathlib import Path
+from collections import Counter
+from typing import Any
 
 import click
 
-from timewright import log
-from timewright.cli.common import (
-    console,
-    json_option,
-    print_json,
-    safe,
-    settings,
-    settings_options,
-)
-from timewright.config import Config
-from timewright.core.actions import Action, Deploy, Hold, Refuse, Settle, Undeploy
-from timewright.core.worlds import Desired
-from timewright.edge.statefile import StateFile
-from timewright.reconcile import Reconciler
-from timewright.service import make_world
-from timewright.views import action_view
+from timewright.cli.common import console, json_option, print_json, safe
+from timewright.cli.where import Where, where_options
+
+View = dict[str, Any]
 
 CHANGES = 3
-_SIGNS = {
-    Deploy: ("+", "green"),
-    Undeploy: ("-", "red"),
-    Refuse: ("!", "red"),
-    Hold: ("=", "yellow"),
-    Settle: ("~", "dim"),
+_STYLES = {
+    "deploy": ("+", "green"),
+    "rollback": ("<", "yellow"),
+    "revert": ("<", "red"),
+    "undeploy": ("-", "red"),
+    "refuse": ("!", "red"),
+    "hold": ("=", "yellow"),
 }
+_QUIET = ("~", "dim")
+_NO_CHANGE = ("hold", "clear")
+_DONE = {"deploy": "to deploy", "undeploy": "to undeploy", "refuse": "refused", "hold": "held back"}
 
 
 @click.command("plan")
-@settings_options
+@where_options
 @click.option("--prune/--no-prune", default=None, help="Plan as if prune were on or off.")
 @json_option
-def command(
-    config_file: Path | None, source: Path | None, data: Path | None, prune: bool | None, as_json: bool
-) -> None:
-    """Show what would be done and why. Exit code 3 if there is anything to do, 1 if a spec is refused."""
-    log.configure("warning", "auto")
-    config = settings(config_file, source, data, **{"source.prune": prune})
-    desired, actions = asyncio.run(_plan(config))
+def command(where: Where, prune: bool | None, as_json: bool) -> None:
+    """Show what would be done and why, and what is held back. Exit code 3 if there is anything to do, 1 if a
+    spec is refused.
+
+    The daemon's own plan, where one runs; made here when it is down, or with --source or --prune.
+    """
+    view = _plan(where, prune)
     if as_json:
-        print_json(
-            {
-                "complete": desired.complete,
-                "problem": desired.problem,
-                "actions": [action_view(a) for a in actions],
-            }
-        )
+        print_json(view)
     else:
-        _show(desired, actions)
-    if any(isinstance(action, Refuse) for action in actions) or not desired.complete:
+        _show(view)
+    kinds = {action["action"] for action in view["actions"]}
+    if "refuse" in kinds or not view["complete"]:
         sys.exit(1)
-    sys.exit(CHANGES if any(not isinstance(action, Hold) for action in actions) else 0)
+    sys.exit(CHANGES if kinds.difference(_NO_CHANGE) else 0)
 
 
-async def _plan(config: Config) -> tuple[Desired, tuple[Action, ...]]:
-    """Plans on a copy of the state, so that a running daemon isn't disturbed."""
-    state = StateFile.snapshot(config.state_path)
-    world = make_world(config, state)
-    try:
-        world.records = state.records()
-        reconciler = Reconciler(world)
-        while (desired := await reconciler.source.read()).settling:  # noqa: ASYNC110 - time settles it
-            await asyncio.sleep(0.1)
-        return desired, reconciler.plan(desired, patient=False)
-    finally:
-        await world.worker.close()
-        state.close()
+def _plan(where: Where, prune: bool | None) -> View:
+    if where.server and prune is not None:
+        raise click.UsageError("--prune plans on this host; --server is another one")
+    with where.daemon() as daemon:
+        if where.server or (prune is None and where.source is None and daemon.is_up()):
+            return daemon.plan()
+    from timewright.cli.planning import plan_here
+
+    return plan_here(where.config(**{"source.prune": prune}))
 
 
-def _show(desired: Desired, actions: tuple[Action, ...]) -> None:
+def _show(view: View) -> None:
     out = console()
-    if not desired.complete:
-        out.print(f"[red]The source can't be read completely[/]: {safe(desired.problem)}")
-    if not actions:
-        out.print(f"Nothing to do: {len(desired.wanted)} specs, all as the source asks.")
+    actions = sorted(view["actions"], key=lambda action: action["action"] in _NO_CHANGE)  # stable
+    if not view["complete"]:
+        out.print(f"[red]The source can't be read completely[/]: {safe(view['problem'])}")
+    if view["complete"] and all(action["action"] in _NO_CHANGE for action in actions):
+        specs = f"{view['specs']} specs, all" if "specs" in view else "all is"
+        out.print(
+            f"Nothing to do: {specs} as the source asks{', but for what is held back' * bool(actions)}."
+        )
     for action in actions:
-        sign, style = _SIGNS[type(action)]
-        name = safe(action.workflow_id or "(a file)")
-        out.print(f"[{style}]{sign} {type(action).__name__.lower():9}[/] {name}: {safe(action.because)}")
-        if isinstance(action, Refuse):
-            for problem in action.problems:
-                out.print(f"    {safe(str(problem))}")
+        _show_action(action)
+    if len(actions) > 1:
+        counts = Counter(action["action"] for action in actions)
+        out.print(", ".join(f"{count} {_DONE.get(kind, f'to {kind}')}" for kind, count in counts.items()))
+
+
+def _show_action(action: View) -> None:
+    out = console()
+    sign, style = _STYLES.get(action["action"], _QUIET)
+    name = safe(action["workflowId"] or "(a file)")
+    out.print(f"[{style}]{sign} {safe(action['action']):9}[/] {name}: {safe(action['because'])}")
+    from timewright.cli.workflows import problem_text
+
+    for problem in action.get("problems", ()):
+        out.print(f"    {safe(problem_text(problem))}")

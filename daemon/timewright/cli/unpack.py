@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from timewright.cli.common import is_yaml, limits_from, printable, read_input
+from timewright.cli.common import is_yaml, printable, read_input
+from timewright.cli.offline import limits_from
 from timewright.config import load
 from timewright.core.document import Limits, parse
 from timewright.core.errors import SpecError, TimewrightError

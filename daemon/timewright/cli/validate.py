@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 
 from timewright.build import compile_release, provide, write_sources
-from timewright.cli.common import json_option, offline_host
+from timewright.cli.common import json_option
 from timewright.cli.formats import ERROR, FORMATS, WARNING, Finding, Result
 from timewright.cli.inputs import Input, collect
+from timewright.cli.offline import offline_host
 from timewright.config import Config, load
 from timewright.core.actions import Refuse
 from timewright.core.document import Document, Limits, parse

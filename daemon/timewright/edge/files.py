@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import sys
@@ -90,6 +91,64 @@ def point(link: Path, target: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(link.parent)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+#: What the kernel or the file system says when it can't exchange (EPERM: a container's system call filter).
+#: A real lack of rights shows again in the plain rename.
+_NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+
+
+def exchange(new: Path, old: Path) -> bool:
+    """Let two names of one file system change places, so that a reader of `old` sees what was there or what
+    comes, and never nothing. Returns whether that was one step.
+
+    Where the kernel or the file system can't (NFS, old FUSE, musl before 1.2.6), `old` is renamed aside and
+    `new` renamed in: for an instant nothing is there, and a crash just then leaves nothing there.
+    """
+    if _exchanged(new, old):
+        return True
+    aside = old.parent / unique("gone-")
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except BaseException:
+        aside.rename(old)
+        raise
+    aside.rename(new)
+    return False
+
+
+def _exchanged(a: Path, b: Path) -> bool:
+    if _libc is None or not hasattr(_libc, "renameat2"):
+        return False
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(a), None, str(b))
+
+
+def open_beneath(root: Path, path: str) -> int:
+    """A descriptor of a file below `root`, through no link on the way and at the end, and never waiting for a
+    pipe. Raises OSError: ELOOP or ENOTDIR where a link lies on the way."""
+    *folders, name = path.split("/")
+    if not {"", ".", ".."}.isdisjoint((*folders, name)):
+        raise OSError(errno.EINVAL, "not a path below it", path)
+    here = os.open(root, _FOLDER)
+    try:
+        for folder in folders:
+            below = os.open(folder, _FOLDER, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(name, _FILE, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def read_link(link: Path) -> str | None:

@@ -64,12 +64,21 @@ class Pools:
     def current(self, key: Key) -> PoolVersion | None:
         """The version that new work goes to; None when there is none, or it is unreadable."""
         try:
-            text = (self.home(key) / "current" / "pool.toml").read_text("utf-8")
-            found = tomllib.loads(text)
+            home = self.home(key) / "current"
+            found = tomllib.loads((home / "pool.toml").read_text("utf-8"))
+            if "bundle" in found and not (home / str(found["bundle"])).is_file():
+                return None
             members = {item["workflow_id"]: item["release"] for item in found.get("releases", [])}
             return PoolVersion(found["pool_version"], found["build_id"], members)
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def lost(self, key: Key) -> str:
+        """What the current version lacks: a file's name; '' when it lacks nothing, or nothing is current."""
+        home = self.home(key) / "current"
+        if self.link(key) is None or self.current(key) is not None:
+            return ""
+        return "workflows.js" if (home / "pool.toml").is_file() else "pool.toml"
 
     def begin(self, key: Key) -> Path:
         """A new, empty directory to build a version in."""
@@ -103,13 +112,22 @@ class Pools:
         (build / "pool.toml").write_bytes(tomli_w.dumps(dict(content)).encode())
         files.sync_tree(build)
         final = self.home(key) / str(content["pool_version"])
-        files.remove(final)
-        build.rename(final)
+        if os.path.lexists(final):
+            files.exchange(build, final)
+        else:
+            build.rename(final)
         files.sync_directory(final.parent)
+        files.remove(build)  # what the exchange put there
         return final
 
     def has(self, key: Key, version: str) -> bool:
-        return (self.home(key) / version / "pool.toml").is_file()
+        """Whether a version is there, whole."""
+        home = self.home(key) / version
+        try:
+            found = tomllib.loads((home / "pool.toml").read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return "bundle" not in found or (home / str(found["bundle"])).is_file()
 
     def make_current(self, key: Key, version: str) -> None:
         """Swap the pool to a version, by one rename."""

@@ -11,107 +11,21 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import tomli_w
-
-from timewright.core.digest import SHORT, Placement, sha256
+from timewright.core import differences as d
+from timewright.core.differences import Difference, Kind
+from timewright.core.digest import SHORT, sha256
 from timewright.core.errors import DeployError, Reason
 from timewright.edge import files
+from timewright.edge.failpoint import failpoint
+from timewright.edge.inspection import PACKAGES, Inspector, above, digest_of
+from timewright.edge.receipts import RECEIPT, Receipt, read_receipt
+from timewright.edge.source import escape
 
-RECEIPT = "release.toml"
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What release.toml says: enough to rebuild the state file, and to check the release.
-
-    `created`: seconds since the epoch. `files`: path → SHA-256 of everything but the receipt.
-    """
-
-    workflow_id: str
-    digest: str
-    name: str
-    source: str
-    revision: str
-    created: float
-    namespace: str
-    task_queue: str
-    isolation: str
-    compiler: str
-    sdk: str
-    workflow_types: tuple[str, ...] = ()
-    activity_names: tuple[str, ...] = ()
-    workflows: str | None = None  # src/workflow.ts
-    activities: str | None = None
-    worker: str | None = None
-    root: str = "src"  # what dist/ mirrors
-    dependencies: str = ""  # the key of its packages
-    typescript: str = ""  # the version that judged it
-    bundle: str | None = None  # SHA-256 of bundle/workflow.js
-    prune: bool | None = None
-    owner: str = ""
-    depends_on: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def release(self) -> str:
-        return self.digest[:SHORT]
-
-    @property
-    def placement(self) -> Placement:
-        return Placement(self.namespace, self.task_queue, self.isolation)
-
-    def to_toml(self) -> bytes:
-        known = {key: value for key, value in asdict(self).items() if value is not None}
-        return tomli_w.dumps({"format": 1, **known}).encode()
-
-    @classmethod
-    def from_toml(cls, data: bytes) -> Receipt:
-        """Raises ValueError when the text is no receipt of a format we know."""
-        values: dict[str, Any] = tomllib.loads(data.decode())
-        if values.pop("format", None) != 1:
-            raise ValueError("not a receipt of format 1")
-        for key, value in values.items():
-            if not _KINDS.get(key, _is_text)(value):
-                raise ValueError(f"{key} has the wrong type")
-        for key in ("workflow_types", "activity_names", "warnings", "depends_on"):
-            values[key] = tuple(values.get(key, ()))
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(str(error)) from None
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_text_by_name(value: object) -> bool:
-    return isinstance(value, dict) and all(map(_is_text, value.values()))
-
-
-#: What a receipt's fields hold, where that isn't text.
-_KINDS: Mapping[str, Callable[[object], bool]] = {
-    "created": lambda value: isinstance(value, int | float),
-    "prune": lambda value: isinstance(value, bool),
-    "workflow_types": _are_texts,
-    "activity_names": _are_texts,
-    "warnings": _are_texts,
-    "depends_on": _are_texts,
-    "env": _is_text_by_name,
-    "files": _is_text_by_name,
-}
+__all__ = ["RECEIPT", "Receipt", "Releases"]
 
 
 class Releases:
@@ -122,13 +36,15 @@ class Releases:
         self.data = data
         self.root = data / "releases"
         self.links = workflows or data / "workflows"
-        self._trees = [self.links, *([twin] if twin else [])]
+        self.trees = [self.links, *([twin] if twin else [])]
+        self._inspector = Inspector()
+        self._sealed: dict[Path, tuple[str, Receipt]] = {}  # receipts as published, or as first seen
 
     def prepare(self) -> int:
         """Make the directories and sweep what a crash left; returns how many leftovers there were."""
-        for directory in (self.root, *self._trees):
+        for directory in (self.root, *self.trees):
             directory.mkdir(parents=True, exist_ok=True)
-        swept = sum(files.sweep(directory) for directory in (self.root, *self._trees))
+        swept = sum(files.sweep(directory) for directory in (self.root, *self.trees))
         return swept + sum(
             files.sweep(Path(entry.path))
             for entry in os.scandir(self.root)
@@ -149,44 +65,109 @@ class Releases:
 
         A release of that name that is damaged is replaced; one that is whole is kept.
         """
-        listed = dict(_digests(build))
-        sealed = Receipt(**{**receipt.__dict__, "files": listed})
-        (build / RECEIPT).write_bytes(sealed.to_toml())
+        sealed = replace(receipt, files=dict(_digests(build)))
+        data = sealed.to_toml()
+        (build / RECEIPT).write_bytes(data)
         files.sync_tree(build)
         final = self.path(receipt.workflow_id, receipt.release)
         if os.path.lexists(final):
             if self.damage(receipt.workflow_id, receipt.release) == "":
                 files.remove(build)
                 return final
-            files.remove(final)
-        build.rename(final)
+            failpoint("before-exchange")
+            files.exchange(build, final)
+            failpoint("after-exchange")
+        else:
+            build.rename(final)
+        self._sealed[final] = (sha256(data), sealed)
+        self._inspector.forget(final)
         files.sync_directory(final.parent)
+        files.sync_directory(self.root)  # the workflow's own directory may be new
+        files.remove(build)  # what the exchange put there
         return final
 
     def receipt(self, workflow_id: str, release: str) -> Receipt | None:
         """A release's receipt; None when there is no whole release of that name."""
         try:
-            found = Receipt.from_toml((self.path(workflow_id, release) / RECEIPT).read_bytes())
+            found = Receipt.from_toml(read_receipt(self.path(workflow_id, release)))
         except (OSError, ValueError):
             return None
-        return found if found.workflow_id == workflow_id and found.release == release else None
+        return found if found.is_of(workflow_id, release) else None
 
     def damage(self, workflow_id: str, release: str) -> str:
         """What differs from the receipt, '' when nothing does: every file is read."""
-        receipt = self.receipt(workflow_id, release)
+        found = self.differences(workflow_id, release)
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return f"{found[0].line}{more}" if found else ""
+
+    def differences(self, workflow_id: str, release: str, *, full: bool = True) -> tuple[Difference, ...]:
+        """How a release differs from what was published, the gravest first; nothing that lies there makes it
+        raise. Not `full`: files whose stamps are those of an earlier look aren't read again."""
+        root = self.path(workflow_id, release)
+        tampered, receipt = self._judge_receipt(workflow_id, release)
         if receipt is None:
-            return "its receipt is missing or unreadable"
-        found = dict(_digests(self.path(workflow_id, release)))
-        for name, digest in receipt.files.items():
-            if name not in found:
-                return f"{name} is missing"
-            if found[name] != digest:
-                return f"{name} was changed"
-        return ""
+            closed = self._inspector.differences(root, {}, full=True, besides=RECEIPT)
+            return tuple(item for item in closed if not item.path) or tampered
+        found = self._inspector.differences(root, receipt.files, full=full, besides=RECEIPT)
+        if any(not item.path for item in found):  # the directory itself
+            return found
+        others = tuple(item for item in found if item.path != RECEIPT)
+        return d.ordered((*tampered, *others, *_lost_packages(root, receipt)))
+
+    def _judge_receipt(self, workflow_id: str, release: str) -> tuple[tuple[Difference, ...], Receipt | None]:
+        """What is wrong with a receipt, and the one to go by: as published, as far as we have seen it."""
+        root = self.path(workflow_id, release)
+        known = self._sealed.get(root)
+        try:
+            data = read_receipt(root)
+            if known is not None and known[0] == sha256(data):
+                return (), known[1]
+            found = Receipt.from_toml(data)
+            line = "was changed" if known is not None or not found.is_of(workflow_id, release) else ""
+        except FileNotFoundError:
+            found, line = None, "is missing"
+        except (OSError, ValueError):
+            found, line = None, "is damaged"
+        if not line and found is not None:
+            self._sealed[root] = (sha256(data), found)
+            return (), found
+        return (Difference(RECEIPT, Kind.RECEIPT, f"{RECEIPT} {line}"),), known[1] if known else None
+
+    def folders(self, workflow_id: str, release: str) -> list[Path]:
+        """The directories of a release that was looked at, its own first; whether or not they are there."""
+        root = self.path(workflow_id, release)
+        _, receipt = self._sealed.get(root, ("", None))
+        listed = receipt.files if receipt is not None else ()
+        return [root, *(root / folder for folder in sorted({f for path in listed for f in above(path)}))]
+
+    def link_differences(self, workflow_id: str, release: str) -> tuple[Difference, ...]:
+        """How the links of a workflow differ from those that make `release` live."""
+        found = []
+        for tree, name in zip(self.trees, ("the link", "the link in activities_dir"), strict=False):
+            line = self._judge_link(tree, workflow_id, release)
+            if line:
+                kind = Kind.MISSING if line == "is missing" else Kind.LINK
+                found.append(Difference("", kind, f"{name} {line}"))
+        return tuple(found)
+
+    def _judge_link(self, tree: Path, workflow_id: str, release: str) -> str:
+        link, home = tree / workflow_id, os.path.relpath(self.root.resolve(), tree.resolve())
+        target = files.read_link(link)
+        if target is None:
+            if not os.path.lexists(link):
+                return "is missing"
+            return "was replaced by a folder" if link.is_dir() else "was replaced by a file"
+        folder, _, named = target.rpartition("/")
+        if folder == f"{home}/{workflow_id}":
+            return "" if named == release else f"names release {escape(named)[:SHORT]}, not {release}"
+        with contextlib.suppress(OSError):
+            if link.samefile(self.path(workflow_id, release)):
+                return ""
+        return f"leads elsewhere, not to release {release}"
 
     def make_live(self, workflow_id: str, release: str) -> None:
         """Swap the workflow's link to a release, by one rename."""
-        for tree in reversed(self._trees):  # the tree that counts comes last
+        for tree in reversed(self.trees):  # the tree that counts comes last
             tree.mkdir(parents=True, exist_ok=True)
             link, home = tree / workflow_id, os.path.relpath(self.root.resolve(), tree.resolve())
             if link.is_dir() and not link.is_symlink():
@@ -199,7 +180,7 @@ class Releases:
 
     def take_down(self, workflow_id: str) -> None:
         """Remove the workflow's link; its releases stay until retention collects them."""
-        for tree in reversed(self._trees):
+        for tree in reversed(self.trees):
             if files.read_link(tree / workflow_id) is not None:
                 (tree / workflow_id).unlink(missing_ok=True)
                 files.sync_directory(tree)
@@ -222,9 +203,10 @@ class Releases:
                     yield receipt
 
     def collect(self, workflow_id: str, keep: Iterable[str], *, most: int, older_than: float) -> list[str]:
-        """Remove old releases; returns which. Kept: the live one, those in `keep`, the newest `most`, and all
-        created after `older_than` (seconds since the epoch, by their receipts)."""
-        home, wanted = self.root / workflow_id, {*keep, self.current(workflow_id)}
+        """Remove old releases; returns which. Kept: the live one, those in `keep` (ids or digests), the
+        newest `most`, and all created after `older_than` (seconds since the epoch, by their receipts)."""
+        home = self.root / workflow_id
+        wanted = {self.current(workflow_id), *(name[:SHORT] for name in keep)}
         dated: list[tuple[float, str]] = []
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(home):
@@ -235,6 +217,8 @@ class Releases:
         doomed = [name for created, name in dated[most:] if name not in wanted and created < older_than]
         for name in doomed:
             files.remove(home / name)
+            self._inspector.forget(home / name)
+            self._sealed.pop(home / name, None)
         return doomed
 
     def kept(self, workflow_id: str) -> list[Receipt]:
@@ -259,15 +243,17 @@ class Releases:
 
 
 def _digests(root: Path) -> Iterator[tuple[str, str]]:
-    """(relative path, SHA-256) of every file but the receipt; links by their target. What is neither
-    (a FIFO would keep its reader waiting) counts as changed: its digest is no file's."""
+    """(relative path, SHA-256) of every file but the receipt; links by their target."""
     for directory, folders, names in os.walk(root):
         for name in sorted([*names, *(f for f in folders if Path(directory, f).is_symlink())]):
-            path = Path(directory, name)
-            relative = path.relative_to(root).as_posix()
-            if relative == RECEIPT:
-                continue
-            if path.is_symlink():
-                yield relative, sha256(str(path.readlink()).encode())
-            else:
-                yield relative, sha256(path.read_bytes()) if path.is_file() else "special"
+            relative = Path(directory, name).relative_to(root).as_posix()
+            if relative != RECEIPT:
+                yield relative, digest_of(root, relative)
+
+
+def _lost_packages(root: Path, receipt: Receipt) -> Iterator[Difference]:
+    """A release whose link to its packages is whole and leads to nothing runs as little as one without."""
+    target = files.read_link(root / PACKAGES)
+    ours = target is not None and sha256(os.fsencode(target)) == receipt.files.get(PACKAGES)
+    if ours and not os.path.lexists(root / str(target)):
+        yield Difference(PACKAGES, Kind.MISSING, f"the set of packages behind {PACKAGES} is missing")

@@ -299,22 +299,19 @@ class StateFile:
         *,
         after: int = 0,
         last: int = 0,
+        first: int = 0,
         only: Iterable[str] | None = None,
     ) -> list[Event]:
         """What happened, in order; of one workflow or all, or of those in `only`; with id > `after`; the
-        `last` n (0: all)."""
-        rows = list(
-            self._rows(
-                "SELECT * FROM history WHERE id > ?1 AND (?2 IS NULL OR workflow_id = ?2)"
-                " AND (?4 IS NULL OR workflow_id IN (SELECT value FROM json_each(?4)))"
-                " ORDER BY id DESC LIMIT ?3",
-                after,
-                workflow_id,
-                last or -1,
-                None if only is None else json.dumps(list(only)),
-            )
+        `last` n (0: all), or the `first` n."""
+        query = (
+            "SELECT * FROM history WHERE id > ?1 AND (?2 IS NULL OR workflow_id = ?2)"
+            " AND (?4 IS NULL OR workflow_id IN (SELECT value FROM json_each(?4))) ORDER BY id "
         )
-        return [_event(row) for row in reversed(rows)]
+        order = "ASC LIMIT ?3" if first else "DESC LIMIT ?3"
+        among = None if only is None else json.dumps(list(only))
+        rows = list(self._rows(query + order, after, workflow_id, first or last or -1, among))
+        return [_event(row) for row in (rows if first else reversed(rows))]
 
     def last_event(self) -> int:
         """The id of the newest row of history; 0 when there is none."""

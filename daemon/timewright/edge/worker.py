@@ -7,10 +7,13 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from timewright.core.verdict import Serving, Slot
 
 _MAX_ANSWER = 8 * 1024 * 1024  # bytes: a host that answers more is not ours
 
@@ -27,23 +30,6 @@ class Reloaded:
     reason: str = ""
     error: str = ""
     failed: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What the host says it runs. `releases`: workflow id → the release that polls.
-
-    `reachable` False: the host doesn't answer, `error` says how. `temporal`: '' or why Temporal
-    can't be reached. `troubles`: workflow id → why it isn't served. `plain`: a worker that only
-    knows the reload call (404 on the list); nothing can be said of it.
-    """
-
-    reachable: bool
-    error: str = ""
-    temporal: str = ""
-    releases: Mapping[str, str] = field(default_factory=dict)
-    troubles: Mapping[str, str] = field(default_factory=dict)
-    plain: bool = False
 
 
 class WorkerHost:
@@ -166,20 +152,34 @@ def _serving(answer: Mapping[str, Any]) -> Serving:
     unreachable = ""
     if isinstance(temporal, dict) and temporal.get("reachable") is False:
         unreachable = f"Temporal at {temporal.get('address', '?')} does not answer"
-    releases: dict[str, str] = {}
-    troubles: dict[str, str] = {}
-    for pool in _dicts(answer.get("pools")):
-        if pool.get("current") is False:
-            continue
-        for item in _dicts(pool.get("releases")):
-            workflow_id = str(item.get("workflowId", ""))
-            trouble = str(item.get("error") or "")
-            if pool.get("state") == "polling" and not trouble:
-                releases[workflow_id] = str(item.get("release", ""))
-            else:
-                state = f"its worker process is {pool.get('state')}"
-                last = str(pool.get("lastError") or "").strip()
-                troubles[workflow_id] = trouble or (
-                    f"{state}: {last.splitlines()[-1][:300]}" if last else state
-                )
-    return Serving(True, temporal=unreachable, releases=releases, troubles=troubles)
+    slots = tuple(_slot(pool) for pool in _dicts(answer.get("pools")))
+    return Serving(True, temporal=unreachable, slots=slots)
+
+
+def _slot(pool: Mapping[str, Any]) -> Slot:
+    releases = [item for item in _dicts(pool.get("releases")) if "workflowId" in item]
+    return Slot(
+        key=(str(pool.get("namespace", "")), str(pool.get("taskQueue", ""))),
+        version=str(pool.get("poolVersion", "")),
+        state=str(pool.get("state", "")),
+        releases={str(item["workflowId"]): str(item.get("release", "")) for item in releases},
+        current=pool.get("current") is not False,
+        pid=_whole(pool.get("pid")),
+        age=_age(pool.get("startedAt")),
+        restarts=_whole(pool.get("restarts")),
+        error=str(pool.get("lastError") or "")[:4096],
+        failed={str(item["workflowId"]): str(item["error"]) for item in releases if item.get("error")},
+    )
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _age(moment: object) -> float:
+    """Seconds since a moment in ISO 8601; very old where it can't be read."""
+    try:
+        began = datetime.fromisoformat(str(moment))
+        return max(0.0, (datetime.now(UTC) - began).total_seconds())
+    except (ValueError, TypeError):
+        return 1e9

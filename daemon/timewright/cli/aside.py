@@ -1,0 +1,83 @@
+"""What a daemon's state file says while the daemon is down, in the shapes of its answers. Only reads."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from timewright import views
+from timewright.config import Config
+from timewright.core.errors import Code, RequestError
+from timewright.core.state import Record, Status, Suspension
+from timewright.edge.statefile import StateFile
+
+View = dict[str, Any]
+
+
+class StateSight:
+    """One state file, open to be read."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.state = StateFile(config.state_path, read_only=True)
+
+    def __enter__(self) -> StateSight:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.state.close()
+
+    def overview(self, *, undeployed: bool = False) -> View:
+        last_pass = self.state.fact("last_pass") or {}
+        everything = self._everything()
+        records = [
+            record
+            for record in self.state.records().values()
+            if undeployed or record.held or record.status is not Status.UNDEPLOYED
+        ]
+        return {
+            "lastPass": views.iso(last_pass.get("at")),
+            "sourceProblem": last_pass.get("problem") or None,
+            "suspended": views.suspension_view(everything, "all") if everything else None,
+            "workflows": [views.workflow_view(record, everything) for record in records],
+            "refusedFiles": views.refused_view(self.state.refused()),
+        }
+
+    def workflow(self, workflow_id: str) -> View:
+        return views.workflow_view(self._record(workflow_id), self._everything())
+
+    def history(self, workflow_id: str, *, last: int = 50) -> list[View]:
+        from timewright.edge.releases import Releases
+
+        record, config = self._record(workflow_id), self.config
+        tree = Releases(config.data_path, config.workflows_path, config.activities_path)
+        kept = {receipt.digest for receipt in tree.kept(workflow_id)}
+        return views.history_view(self.state.history(workflow_id), record, kept)[:last]
+
+    def events(self, workflow_id: str | None, *, after: int = 0, last: int = 100) -> list[View]:
+        if workflow_id is not None:
+            self._record(workflow_id)
+        found = self.state.history(workflow_id, after=after, last=last)
+        return [views.event_view(event) for event in found]
+
+    def operations(self, *, last: int = 100) -> list[View]:
+        return [views.operation_view(operation) for operation in self.state.desk.operations(last=last)]
+
+    def audit(self, *, last: int = 100) -> list[View]:
+        return [views.audit_view(row) for row in self.state.desk.audited(last=last)]
+
+    def _record(self, workflow_id: str) -> Record:
+        record = self.state.record(workflow_id)
+        if record is None:
+            message = f"there is no workflow {workflow_id!r} here"
+            raise RequestError(Code.NOT_FOUND, message, hint="timewright list")
+        return record
+
+    def _everything(self) -> Suspension | None:
+        """The suspension of all workflows that holds now."""
+        stored = self.state.fact("suspension")
+        suspension = Suspension(**stored) if stored else None
+        return suspension if suspension is not None and suspension.holds(time.time()) else None

@@ -1,0 +1,214 @@
+"""Workflows as people see them: the table with its reasons, one in full, all in one line. Made of views."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from timewright.cli.common import ago, left, moment, paint, safe
+from timewright.cli.tables import Column, marked, table
+from timewright.cli.words import BAD, INFO, Note, notes
+from timewright.core.state import Status
+
+View = dict[str, Any]
+
+_NAMES = 5  # of workflows that share one reason: the table has them all
+_COLUMNS = (
+    Column("WORKFLOW"),
+    Column("STATUS"),
+    Column("SYNC", drop=4),
+    Column("HEALTH", drop=1),
+    Column("RELEASE", drop=5),
+    Column("POOL", drop=6),
+    Column("SINCE", drop=3),
+    Column("NOTE", drop=2),
+)
+_MARKS = {BAD: "[red]✗[/]", INFO: "[cyan]·[/]"}
+
+
+# All of them -----------------------------------------------------------------------------------
+
+
+def overview_lines(out: Console, overview: View) -> list[Text]:
+    """The overview: what is wrong with the source, the table, the reasons, the counts."""
+    markup = []
+    if problem := overview.get("sourceProblem"):
+        markup.append(f"[red]The source can't be read completely[/], nothing is undeployed: {safe(problem)}")
+    shown = [
+        view for view in overview["workflows"] if view["status"] != Status.UNDEPLOYED or view.get("held")
+    ]
+    lines = [*map(marked, markup)]
+    if shown:
+        lines += workflow_lines(out, shown)
+        lines.append(marked(_counts(shown)))
+    else:
+        lines.append(Text("No workflow is deployed. Put a spec into the source folder."))
+    for path, failure in overview.get("refusedFiles", {}).items():
+        lines.append(marked(f"[red]{safe(path)}[/] is refused: {safe(failure['message'])}"))
+    return lines
+
+
+def workflow_lines(out: Console, views: Sequence[View]) -> list[Text]:
+    """Workflows, a line each; below it, why anything is not as wished, and what helps."""
+    lines = table(out, _COLUMNS, [_row(view) for view in views])
+    for note, names in _reasons(views).items():
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        mark = _MARKS.get(note.level, "[yellow]![/]")
+        lines.append(marked(f"{mark} {safe(', '.join(names[:_NAMES]))}{more}: {safe(note.text)}{_try(note)}"))
+    return lines
+
+
+def _row(view: View) -> list[str]:
+    words = [note.word for note in notes(view) if note.word and note.word != "failed"]
+    return [
+        safe(view["workflowId"]),
+        paint(view["status"]),
+        paint(view["sync"]),
+        paint(view["health"]),
+        safe(view.get("release")),
+        safe(view.get("pool")),
+        ago(moment(view.get("since"))),
+        f"[yellow]{safe(', '.join(words))}[/]" if words else "",
+    ]
+
+
+def _try(note: Note) -> str:
+    return f" [bold]→ {safe(note.hint)}[/]" if note.hint else ""
+
+
+def _reasons(views: Sequence[View]) -> dict[Note, list[str]]:
+    """Why something is not as wished → the workflows that it holds for."""
+    found: dict[tuple[str, str], tuple[Note, list[str]]] = {}
+    for view in views:
+        for note in notes(view):
+            _, names = found.setdefault((note.level, note.text), (note, []))
+            if view["workflowId"] not in names:
+                names.append(view["workflowId"])
+    return {_shared(note, names): names for note, names in found.values()}
+
+
+def _shared(note: Note, names: list[str]) -> Note:
+    """A command for one of several workflows helps none of the others."""
+    own = len(names) > 1 and names[0] in note.helps.split()
+    return Note(note.level, note.word, note.text) if own else note
+
+
+def _counts(views: Sequence[View]) -> str:
+    counts = Counter(str(view["status"]) for view in views)
+    words = Counter(note.word for view in views for note in notes(view) if note.word != "failed")
+    told = [f"{count} {status}" for status, count in sorted(counts.items())]
+    return ", ".join([*told, *(f"{count} {word}" for word, count in sorted(words.items()) if word)])
+
+
+def oneline(overview: View, now: float | None = None) -> str:
+    """Everything in one line, for a prompt or a monitor."""
+    views = [view for view in overview["workflows"] if view["status"] != Status.UNDEPLOYED]
+    failed = [view["workflowId"] for view in views if view.get("lastError")]
+    failed += list(overview.get("refusedFiles", {}))
+    counts = Counter(str(view["status"]) for view in views)
+    parts = [f"{count} {status}" for status, count in sorted(counts.items())] or ["nothing deployed"]
+    words = Counter(note.word for view in views for note in notes(view, now) if note.word != "failed")
+    parts += [f"{count} {word}" for word, count in sorted(words.items()) if word]
+    unhealthy = [view["workflowId"] for view in views if view["health"] in ("Degraded", "Missing")]
+    parts += [_named(unhealthy, "unhealthy")] if unhealthy else []
+    parts += [_named(failed, "failed")] if failed else []
+    if overview.get("sourceProblem"):
+        parts.append("the source can't be read")
+    passed = moment(overview.get("lastPass"))
+    parts += [f"last pass {ago(passed, now)} ago"] if passed else ["no pass yet"]
+    return ", ".join(parts)
+
+
+def _named(names: Sequence[str], what: str) -> str:
+    more = ", …" if len(names) > _NAMES else ""
+    return f"{len(names)} {what} ({', '.join(names[:_NAMES])}{more})"
+
+
+def oneline_of(view: View) -> str:
+    """One workflow in one line."""
+    parts = [view["workflowId"], view["status"], view["sync"], view["health"], view.get("release") or "-"]
+    found = notes(view)
+    return " ".join(map(str, parts)) + (f": {found[0].text}" if found else "")
+
+
+# One of them -----------------------------------------------------------------------------------
+
+
+def described(view: View) -> Iterator[str]:
+    """One workflow in full, a line of markup each."""
+    for name, value in _rows(view, time.time()):
+        if value:
+            yield f"[bold]{name:16}[/]{value}"
+    for line in view.get("drift") or ():
+        yield f"[bold]{'drift':16}[/]{safe(line)}"
+    for warning in view.get("warnings") or ():
+        yield f"[bold]{'warning':16}[/]{safe(warning)}"
+    if error := view.get("lastError"):
+        yield f"[bold]{'last error':16}[/][red]{safe(error['reason'])}[/]: {safe(error['message'])}"
+        for problem in error.get("problems", ()):
+            yield f"{'':16}- {safe(problem_text(problem))}"
+    for note in notes(view):
+        if note.helps:
+            yield f"[bold]{'try':16}[/]{safe(note.helps)}"
+
+
+def _rows(view: View, now: float) -> list[tuple[str, str]]:
+    name = f" ({safe(view['name'])})" if view.get("name") else ""
+    reason = f": {safe(view['healthReason'])}" if view.get("healthReason") else ""
+    return [
+        ("workflow", f"{safe(view['workflowId'])}{name}"),
+        ("status", f"{paint(view['status'])}{_since(view.get('since'), now)}"),
+        ("because", safe(view.get("because"))),
+        ("by", safe(view.get("by"))),
+        ("sync", paint(view["sync"])),
+        ("health", f"{paint(view['health'])}{reason}"),
+        ("live release", safe(view.get("release")) or "none"),
+        ("previous", safe(view.get("previousRelease"))),
+        ("last attempt", (view.get("attempted") or "")[:12] or "none"),
+        *_decided(view, now),
+        ("on trial", f"for {left(moment(view.get('trialUntil')), now)} more" if _is_on_trial(view) else ""),
+        ("held back", safe(view.get("held"))),
+        ("gone since", safe(view.get("missingSince"))),
+        ("owner", safe(view.get("owner"))),
+        ("pool", safe(view.get("pool"))),
+        ("needs", safe(", ".join(view.get("dependsOn") or ()))),
+        ("spec", safe(view.get("source"))),
+        ("source revision", safe(view.get("revision"))),
+        ("last good read", safe(view.get("lastGoodRead")) or "never"),
+        ("next retry", safe(view.get("retryAt"))),
+    ]
+
+
+def _decided(view: View, now: float) -> Iterator[tuple[str, str]]:
+    """What people decided about it."""
+    for name, key in (("suspended", "suspended"), ("pinned", "pin")):
+        if decision := view.get(key):
+            what = "out of service" if decision.get("kind") == "undeploy" else decision.get("release") or ""
+            at = f"{safe(what)} by {safe(decision['by'])}{_since(decision.get('at'), now)}".strip()
+            until = f", until {decision['until']}" if decision.get("until") else ""
+            why = f": {safe(decision['reason'])}" if decision.get("reason") else ""
+            yield name, f"{at}{safe(until)}{why}"
+
+
+def _is_on_trial(view: View) -> bool:
+    return moment(view.get("trialUntil")) > time.time()
+
+
+def _since(at: str | None, now: float) -> str:
+    return f" since {safe(at)} ({ago(moment(at), now)})" if at else ""
+
+
+def problem_text(view: View) -> str:
+    """A problem as errors show it."""
+    from timewright.core.errors import Problem
+
+    return str(Problem(**view))
+
+
+def has_failed(overview: View) -> bool:
+    return bool(overview.get("refusedFiles")) or any(view.get("lastError") for view in overview["workflows"])

@@ -1,0 +1,186 @@
+"""Drift: is what is live still what was built? Looks and tells; the plan does the mending.
+
+Every live release, its links and its pool are held against what was published: on an interval, and soon
+after a file event there. Nothing is written to the tree here, so that looking never wakes itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from timewright import log
+from timewright.core.differences import Difference, Kind, lines
+from timewright.core.digest import SHORT
+from timewright.core.state import Record, Status
+from timewright.edge.pools import Key
+from timewright.edge.releases import Receipt
+from timewright.edge.treewatch import ALL, TreeWatch
+from timewright.world import World
+
+#: Each release is read in full every so many rounds, the others by their stamps (edge/inspection.py).
+FULL_EVERY: Final = 12
+_FIRST_S: Final = 2.0  # the first pass comes first
+_SETTLE_S: Final = 0.3  # who edits by hand does more than one thing
+_GAP_S: Final = 1.0  # a program that writes into its own release must not keep us busy
+_AT_REST = (Status.DEPLOYED, Status.ROLLED_BACK, Status.DEPLOYMENT_FAILED)
+
+Busy = Callable[[], Collection[str]]
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What is live, and since when."""
+
+    applied: str
+    since: float
+    receipt: Receipt | None
+
+    def is_still(self, other: _Mark) -> bool:
+        """No other release was made live since, nor the same one published again."""
+        return (self.applied, self.since) == (other.applied, other.since) and self.receipt is other.receipt
+
+
+class DriftWatch:
+    """Keeps the records' `drift` true."""
+
+    def __init__(self, world: World, wake: Callable[[], None] = lambda: None) -> None:
+        """`wake`: have a pass, there may be something to mend."""
+        self.world = world
+        self.tree = TreeWatch(self._hint)
+        self._wake = wake
+        self._round = 0
+        self._hints: set[str] = set()
+        self._hinted = asyncio.Event()
+
+    async def run(self, busy: Busy = tuple) -> None:
+        """Look now and then, until cancelled."""
+        interval = self.world.config.drift.interval_s
+        self.tree.start()
+        try:
+            await asyncio.sleep(min(_FIRST_S, interval))
+            while True:
+                await self._try(self.check(busy))
+                self._say_problem()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(interval):
+                        await self._follow_hints(busy)
+        finally:
+            self.tree.stop()
+
+    async def check(self, busy: Busy = tuple) -> None:
+        """Look at every live release that nothing is being done with."""
+        self._round += 1
+        records = list(self._live())
+        self.tree.watch_links(self.world.releases.trees)
+        self.tree.keep(record.workflow_id for record in records)
+        pools = await self._look_at_pools()
+        for record in records:
+            turn = zlib.crc32(record.workflow_id.encode()) % FULL_EVERY
+            await self._check_one(record, busy, pools, full=turn == self._round % FULL_EVERY)
+
+    # hints -------------------------------------------------------------------------------------
+
+    def _hint(self, workflow_id: str) -> None:
+        self._hints.add(workflow_id)
+        self._hinted.set()
+
+    async def _follow_hints(self, busy: Busy) -> None:
+        while True:
+            await self._hinted.wait()
+            await asyncio.sleep(_SETTLE_S)
+            self._hinted.clear()
+            hints, self._hints = self._hints, set()
+            if ALL in hints:
+                await self._try(self.check(busy))
+                continue
+            later = hints & set(busy())
+            await self._try(self._check_some(hints - later, busy))
+            if later:  # what is being deployed is looked at when that is done
+                for name in later:
+                    self._hint(name)
+            await asyncio.sleep(_GAP_S)
+
+    async def _check_some(self, names: set[str], busy: Busy) -> None:
+        records = [record for record in self._live() if record.workflow_id in names]
+        pools = await self._look_at_pools() if records else {}
+        for record in records:
+            await self._check_one(record, busy, pools, full=False)
+
+    async def _try(self, work: Any) -> None:
+        """A look that fails by our own fault is said and done again; the watch goes on."""
+        try:
+            await work
+        except Exception as error:
+            log.get().error("drift check failed", because=str(error), exc_info=error)
+
+    def _say_problem(self) -> None:
+        if self.tree.problem:
+            interval = self.world.config.drift.interval_s
+            because = f"{self.tree.problem}; until then drift is looked for every {interval:.0f} s only"
+            log.get().warning("watching is limited", because=because)
+            self.tree.problem = ""
+
+    # looking -----------------------------------------------------------------------------------
+
+    def _live(self) -> Iterator[Record]:
+        for record in self.world.records.values():
+            if record.applied and record.status in _AT_REST:
+                yield record
+
+    async def _check_one(
+        self, record: Record, busy: Busy, pools: dict[Key, Difference], *, full: bool
+    ) -> None:
+        workflow_id, release = record.workflow_id, record.applied[:SHORT]
+        before = self._mark(workflow_id)
+        if workflow_id in busy() or before.applied != record.applied:
+            return
+        found = await asyncio.to_thread(look, self.world, workflow_id, release, full=full)
+        if workflow_id in busy() or not before.is_still(self._mark(workflow_id)):
+            return  # it was replaced while we looked: the next look is at what is there now
+        receipt = self.world.receipts.get(workflow_id)
+        if receipt is not None and receipt.release == release:
+            found += [*filter(None, [pools.get((receipt.namespace, receipt.task_queue))])]
+        self.tree.watch(workflow_id, self.world.releases.folders(workflow_id, release))
+        self._note(workflow_id, release, lines(found))
+
+    def _mark(self, workflow_id: str) -> _Mark:
+        record = self.world.record(workflow_id)
+        return _Mark(record.applied, record.since, self.world.receipts.get(workflow_id))
+
+    async def _look_at_pools(self) -> dict[Key, Difference]:
+        """The pools whose current version isn't whole."""
+        keys = {(receipt.namespace, receipt.task_queue) for receipt in self.world.receipts.values()}
+
+        def lost() -> dict[Key, str]:
+            return {key: self.world.pools.lost(key) for key in keys}
+
+        found = await asyncio.to_thread(lost)
+        return {key: _of_pool(key, name) for key, name in found.items() if name}
+
+    def _note(self, workflow_id: str, release: str, drift: tuple[str, ...]) -> None:
+        old = self.world.record(workflow_id).drift
+        if drift == old:
+            return
+        more = f" (and {len(drift) - 1} more)" if len(drift) > 1 else ""
+        because = f"{drift[0]}{more}" if drift else f"release {release} is as it was built again"
+        words = ["drifted" if found else "as built" for found in (old, drift)]
+        self.world.change(workflow_id, "drift", words[0], words[1], because, drift=drift)
+        self._wake()
+
+
+def look(world: World, workflow_id: str, release: str, *, full: bool = True) -> list[Difference]:
+    """How what is live differs from `release` as it was built. Reads the tree. What somebody linked to
+    instead is not looked into: the link says it all."""
+    found = [*world.releases.link_differences(workflow_id, release)]
+    if all(item.kind is Kind.MISSING for item in found):
+        found += world.releases.differences(workflow_id, release, full=full)
+    return found
+
+
+def _of_pool(key: Key, name: str) -> Difference:
+    return Difference("", Kind.MISSING, f"{name} of pool {key[0]}/{key[1]} is missing")

@@ -1,0 +1,76 @@
+"""Asks Temporal who polls a task queue. It never raises and never takes long: who is away says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from timewright.core.verdict import Poller
+
+if TYPE_CHECKING:
+    from temporalio.service import ServiceClient
+
+_TIMEOUT_S = 3.0
+_RETRY_S = 15.0  # between two tries to connect
+
+
+class Temporal:
+    """A connection to one server, made when it is first needed and made again when it is lost."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._client: ServiceClient | None = None
+        self._next_try = 0.0
+        self._few = asyncio.Semaphore(8)
+
+    async def pollers(self, namespace: str, task_queue: str) -> tuple[Poller, ...] | None:
+        """All pollers of a queue, for workflows and for activities; None when Temporal doesn't answer.
+
+        Source: DescribeTaskQueue. A poller stays listed for minutes after it has gone: see its age.
+        """
+        async with self._few:
+            client = await self._connected()
+            if client is None:
+                return None
+            from temporalio.api.enums.v1 import TaskQueueType
+
+            kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    found = await asyncio.gather(
+                        *(_ask(client, namespace, task_queue, kind) for kind in kinds)
+                    )
+            except Exception:  # a server may answer anything; "I don't know" is all that we need of it
+                return None
+            return (*found[0], *found[1])
+
+    async def _connected(self) -> ServiceClient | None:
+        if self._client is not None:
+            return self._client
+        if time.monotonic() < self._next_try:
+            return None
+        self._next_try = time.monotonic() + _RETRY_S
+        # Imported here: it takes 0.3 s and 20 MiB, which a host without Temporal need not spend.
+        from temporalio.service import ConnectConfig, ServiceClient
+
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                self._client = await ServiceClient.connect(ConnectConfig(target_host=self.address))
+        except Exception:
+            return None
+        return self._client
+
+
+async def _ask(client: ServiceClient, namespace: str, task_queue: str, kind: Any) -> list[Poller]:
+    from temporalio.api.taskqueue.v1 import TaskQueue
+    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+
+    request = DescribeTaskQueueRequest(
+        namespace=namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=kind
+    )
+    answer = await client.workflow_service.describe_task_queue(request)
+    now = time.time()
+    return [
+        Poller(poller.identity, max(0.0, now - poller.last_access_time.seconds)) for poller in answer.pollers
+    ]
