@@ -85,7 +85,7 @@ async def get_workflow(request: Request, workflow_id: str) -> Response:
     operation_id="getHistory",
     summary="Its releases, and what became of them",
     tags=["Workflows"],
-    response_model=list[models.AnyObject],
+    response_model=list[models.Rollout],
     responses=NONE_FOUND,
 )
 async def get_history(request: Request, workflow_id: str, last: Last = 50) -> Response:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from pydantic.alias_generators import to_camel
 
 from timewright.core.errors import Code, Reason
+from timewright.core.history import Outcome
 from timewright.core.state import Health, Pinned, Status, Sync
 
 _MOST_SECONDS = 10 * 366 * 86_400  # ten years: longer is a typing error
@@ -183,6 +184,31 @@ class Event(_View):
     source: str
     error: Failure | None
     timings_ms: dict[str, float]
+
+
+class Rollout(_View):
+    """One attempt to change what is live, and what became of it. `kept`: it can be gone back to."""
+
+    id: int
+    kind: str = Field(examples=["deploy"])
+    release: Release | None
+    digest: Digest | None
+    outcome: Outcome
+    live: bool
+    kept: bool
+    by: str | None
+    because: str
+    result: str
+    started_at: Moment | None
+    finished_at: Moment | None
+    tries: int
+    stages_ms: dict[str, float]
+    revision: str
+    source: str
+    error: Failure | None
+    ended_at: Moment | None
+    ended_because: str | None
+    replaced_by: Release | None
 
 
 class Operation(_View):
