@@ -479,4 +479,4 @@ async def test_trouble_of_the_worker_host_is_told_by_health(
     await bench.reconciler.health.check()
     record = bench.world.record("one")
     assert (record.status, record.health) == (Status.DEPLOYED, Health.DEGRADED)
-    assert record.health_reason == f"{Reason.RELOAD_FAILED}: its worker process is backoff: it crashed"
+    assert record.health_reason == f"{Reason.WORKER_CRASHED}: its worker process crashed: it crashed"

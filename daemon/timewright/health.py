@@ -42,6 +42,7 @@ class HealthWatch:
     def __init__(self, world: World, wake: Callable[[], None] = lambda: None) -> None:
         self.world = world
         self.serving: Serving | None = None  # what the last look saw
+        self.trying = False  # a release on trial was not healthy at the last look
         self._wake = wake
         self._temporal = Temporal(world.config.temporal.address)
         self._trials: dict[str, _Trial] = {}
@@ -58,6 +59,7 @@ class HealthWatch:
         skip = busy_before | set(busy())
         youngest = self._youngest(serving)
         amiss: list[str] = []
+        self.trying = False
         for workflow_id, receipt in asked.items():
             if workflow_id in skip or self.world.receipts.get(workflow_id) is not receipt:
                 continue
@@ -117,7 +119,7 @@ class HealthWatch:
             self.world.note(record, condemned=why)
             self._wake()
         elif found.health is not Health.HEALTHY:
-            return
+            self.trying = True
         elif record.trial_until is None:
             self.world.note(record, trial_until=now + self.world.config.health.trial_s)
         elif now >= record.trial_until:

@@ -18,6 +18,7 @@ from timewright.core.dependencies import Rules
 from timewright.core.document import Limits
 from timewright.core.errors import DeployError, TimewrightError
 from timewright.core.prepare import Host
+from timewright.drift import DriftWatch
 from timewright.edge import toolchain as toolchain_of
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler, Mode
@@ -33,6 +34,11 @@ from timewright.edge.worker import WorkerHost
 from timewright.reconcile import Reconciler
 from timewright.world import World
 
+Helpers = Callable[[Config], AbstractAsyncContextManager[None]]
+Faces = Callable[[World, Reconciler], AbstractAsyncContextManager[None]]
+
+#: Seconds between looks while a release on trial isn't healthy: a bad one goes sooner.
+_TRIAL_S = 1.0
 #: Seconds before the next try when a pass itself fails (the tree or the state file can't be used).
 _PASS_RETRY = (1.0, 60.0)
 
@@ -205,12 +211,12 @@ def failures(world: World) -> list[str]:
 class Service:
     """The daemon. `run` returns after a signal, when all is put away."""
 
-    def __init__(
-        self, config: Config, helpers: Callable[[Config], AbstractAsyncContextManager[None]] | None = None
-    ) -> None:
-        """`helpers`: what runs beside us, once the data directory is ours (see embedded.py)."""
+    def __init__(self, config: Config, helpers: Helpers | None = None, faces: Faces | None = None) -> None:
+        """`helpers`: what runs beside us, once the data directory is ours (see embedded.py). `faces`: what
+        shows us to others, once there is something to show (see api/server.py)."""
         self.config = config
-        self._helpers = helpers or (lambda _: nullcontext())
+        self._helpers: Helpers = helpers or (lambda _: nullcontext())
+        self._faces: Faces = faces or (lambda *_: nullcontext())
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -221,16 +227,30 @@ class Service:
                 reconciler = Reconciler(world, self._wake.set)
                 watcher = Watcher(self.config.source_path, self._wake.set)
                 await watcher.start()
-                _announce(self.config, watcher)
-                watching = asyncio.create_task(self._watch_health(reconciler))
-                try:
-                    await self._loop(reconciler, watcher)
-                finally:
-                    watching.cancel()
-                    await asyncio.wait([watching])
-                    await watcher.stop()
-                    await reconciler.close()
+                async with self._beside(world, reconciler):
+                    _announce(self.config, watcher)
+                    try:
+                        await self._loop(reconciler, watcher)
+                    finally:
+                        await watcher.stop()
+                        await reconciler.close()
         log.get().info("stopped")
+
+    @asynccontextmanager
+    async def _beside(self, world: World, reconciler: Reconciler) -> AsyncIterator[None]:
+        """What runs beside the passes: the looks at health and drift, and the API."""
+        drift = DriftWatch(world, self._wake.set)
+        watches = [
+            asyncio.create_task(self._watch_health(reconciler), name="health"),
+            asyncio.create_task(drift.run(reconciler.busy), name="drift"),
+        ]
+        try:
+            async with self._faces(world, reconciler):
+                yield
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.wait(watches)
 
     def stop(self) -> None:
         self._stop.set()
@@ -290,7 +310,8 @@ class Service:
                 await reconciler.health.check(reconciler.busy)
             except Exception as error:
                 log.get().error("health check failed", because=str(error), exc_info=error)
-            await asyncio.sleep(self.config.worker.check_interval_s)
+            interval = self.config.worker.check_interval_s
+            await asyncio.sleep(min(interval, _TRIAL_S) if reconciler.health.trying else interval)
 
 
 def _announce(config: Config, watcher: Watcher) -> None:
@@ -298,6 +319,7 @@ def _announce(config: Config, watcher: Watcher) -> None:
         "timewright is up",
         specs=str(config.source_path),
         tree=str(config.workflows_path),
+        api=config.api.listen or str(config.api_socket),
         worker=config.worker_url,
         temporal=config.temporal.address,
         watching=watcher.mode,

@@ -93,6 +93,7 @@ class FakeDaemon:
     looks: int = 1
     refusals: dict[str, Refusal] = field(default_factory=dict)
     breaks: int = 0
+    forgets: bool = False  # what a stream was asked to go on from
     suspended: View | None = None
     source_problem: str | None = None
     requests: list[Request] = field(default_factory=list)
@@ -219,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, daemon: FakeDaemon, request: Request) -> None:
         daemon.streams.append(request.headers.get("last-event-id", ""))
-        seen = int(request.headers.get("last-event-id") or 0)
+        seen = 0 if daemon.forgets else int(request.headers.get("last-event-id") or 0)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")

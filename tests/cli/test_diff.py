@@ -36,7 +36,9 @@ def test_drift_asks_for_what_was_changed_by_hand(shell: Shell, daemon: FakeDaemo
 
 
 def test_a_diff_is_coloured_and_moves_no_cursor() -> None:
-    out = Console(file=(file := StringIO()), force_terminal=True, color_system="standard", width=80)
+    out = Console(
+        file=(file := StringIO()), force_terminal=True, highlight=False, color_system="standard", width=80
+    )
     print_unified(out, TEXT)
     shown = file.getvalue().splitlines()
     assert shown[0] == "\x1b[1m--- a/src/x.ts\x1b[0m"

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
+from timewright.core.errors import Reason
 from timewright.core.state import Health
 from timewright.core.verdict import Poller, Serving, Slot, Verdict, culprit, verdict
 
@@ -79,7 +80,7 @@ def test_a_process_that_has_just_started_is_on_its_way(state: str) -> None:
 def test_a_release_that_can_not_be_loaded_is_at_fault_and_its_neighbour_is_not() -> None:
     process = slot(failed={"a": "no such export"})
     assert of("a", process).fault
-    assert "no such export" in of("a", process).reason
+    assert of("a", process).reason == f"{Reason.RELOAD_FAILED}: it can't be loaded: no such export"
     assert of("b", process) == Verdict(Health.HEALTHY)
 
 

@@ -251,7 +251,13 @@ SECTIONS: dict[Reason, Section] = {
     Reason.RELOAD_FAILED: Section(
         "The worker host has trouble with the pool that serves the workflow.",
         "Look at the worker host's log; it tries again by itself.",
-        by={"a worker host with trouble": "tests/test_reconcile.py"},
+        by={"a worker host with trouble": "tests/core/test_verdict.py"},
+    ),
+    Reason.WORKER_CRASHED: Section(
+        "The worker process that serves the workflow crashed, and is started again with growing waits. A "
+        "release on trial that is to blame is reverted.",
+        "Look at the error, and at the worker host's log: code outside of a workflow or activity threw.",
+        by={"a worker process that crashes": "tests/test_reconcile.py"},
     ),
     Reason.WAITING_FOR_WORKER: Section(
         "It is deployed, and no worker that serves it answers, or Temporal does not.",

@@ -11,7 +11,7 @@ from timewright.cli.where import Where, where_options
 @click.command("audit")
 @where_options
 @json_option
-@click.option("-n", "--last", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
+@click.option("-n", "--last", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many.")
 def command(where: Where, as_json: bool, last: int) -> None:
     """Show every call that changed something or was refused (admins only). The newest last."""
     with where.sight(quiet=as_json) as sight:

@@ -12,7 +12,7 @@ from timewright.cli.where import Where, where_options
 @click.command("history")
 @where_options
 @json_option
-@click.option("-n", "--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@click.option("-n", "--last", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many.")
 @workflow_argument()
 def command(where: Where, as_json: bool, last: int, workflow_id: str) -> None:
     """Show the releases of a workflow and what became of them. The newest first.

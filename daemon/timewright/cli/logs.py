@@ -18,7 +18,7 @@ from timewright.cli.where import Where, where_options
 @where_options
 @json_option
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on printing as things happen.")
-@click.option("-n", "--last", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
+@click.option("-n", "--last", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many.")
 @workflow_argument(required=False)
 def command(where: Where, as_json: bool, following: bool, last: int, workflow_id: str | None) -> None:
     """Show what happened, a line an event, of all workflows or of one.

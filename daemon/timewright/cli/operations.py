@@ -13,7 +13,7 @@ _STATES = {"succeeded": "green", "failed": "red", "running": "cyan"}
 @click.command("operations")
 @where_options
 @json_option
-@click.option("-n", "--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@click.option("-n", "--last", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many.")
 def command(where: Where, as_json: bool, last: int) -> None:
     """Show what people asked for and what came of it. The newest first."""
     with where.sight(quiet=as_json) as sight:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from timewright import log
+from timewright.api.server import faces
 from timewright.cli.common import settings, settings_options
 from timewright.config import Config
 from timewright.embedded import embedded
@@ -29,7 +30,7 @@ def command(
     """Follow the source and keep this host in line with it, until stopped."""
     config = settings(config_file, source, data, **{"source.prune": prune})
     log.configure(config.log.level, config.log.format)
-    service = Service(config, embedded if with_helpers else None)
+    service = Service(config, embedded if with_helpers else None, faces)
     if with_helpers:
         _explain(config)
     asyncio.run(service.run())
@@ -45,6 +46,7 @@ def _explain(config: Config) -> None:
     lines = [
         f"timewright follows {config.source_path}",
         f"  live workflows   {config.workflows_path}",
+        f"  API              {config.api_socket}" + (f", {config.api.listen}" if config.api.listen else ""),
         f"  worker host      {config.worker_url}",
         f"  Temporal         {config.temporal.address}",
         "In another terminal:",

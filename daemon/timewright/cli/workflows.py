@@ -39,9 +39,7 @@ def overview_lines(out: Console, overview: View) -> list[Text]:
     markup = []
     if problem := overview.get("sourceProblem"):
         markup.append(f"[red]The source can't be read completely[/], nothing is undeployed: {safe(problem)}")
-    shown = [
-        view for view in overview["workflows"] if view["status"] != Status.UNDEPLOYED or view.get("held")
-    ]
+    shown = [view for view in overview["workflows"] if _is_shown(view)]
     lines = [*map(marked, markup)]
     if shown:
         lines += workflow_lines(out, shown)
@@ -51,6 +49,12 @@ def overview_lines(out: Console, overview: View) -> list[Text]:
     for path, failure in overview.get("refusedFiles", {}).items():
         lines.append(marked(f"[red]{safe(path)}[/] is refused: {safe(failure['message'])}"))
     return lines
+
+
+def _is_shown(view: View) -> bool:
+    """What is up, and what is not so for a reason that a person should know."""
+    known = any(view.get(key) for key in ("held", "pin", "lastError"))
+    return known or view["status"] != Status.UNDEPLOYED
 
 
 def workflow_lines(out: Console, views: Sequence[View]) -> list[Text]:

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     COMPILER_UNAVAILABLE = "CompilerUnavailable"
     LOAD_FAILED = "LoadFailed"
     RELOAD_FAILED = "ReloadFailed"
+    WORKER_CRASHED = "WorkerCrashed"
     WAITING_FOR_WORKER = "WaitingForWorker"
     STORAGE_FAILED = "StorageFailed"
     HEALTH_CHECK_FAILED = "HealthCheckFailed"

@@ -15,6 +15,12 @@ STARTING_S = 30.0
 POLLER_FRESH_S = 75.0
 #: Seconds that Temporal may take to list a new worker process.
 POLLER_GRACE_S = 10.0
+_STATES = {
+    "backoff": "its worker process crashed",
+    "starting": "its worker process crashed and is started again",
+    "connecting": "its worker process does not get to its polls",
+    "failed": "its worker process can't be started",
+}
 _FRAME = re.compile(r"/releases/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/([0-9a-f]{12})/")
 
 
@@ -137,13 +143,13 @@ def _elsewhere(workflow_id: str, key: tuple[str, str], serving: Serving) -> Verd
 
 
 def _crashed(workflow_id: str, slot: Slot, youngest: Mapping[str, str]) -> Verdict:
-    state = f"its worker process is {slot.state}"
+    state = _STATES.get(slot.state, f"its worker process is {slot.state}")
     words = f": {_line(slot.error)}" if slot.error else ""
     guilty = culprit(slot) or youngest.get(slot.version, "")
     if guilty == workflow_id:
-        return Verdict(Health.DEGRADED, f"{Reason.RELOAD_FAILED}: {state}{words}", fault=True)
+        return Verdict(Health.DEGRADED, f"{Reason.WORKER_CRASHED}: {state}{words}", fault=True)
     blame = f" (because of {guilty})" if guilty else ""
-    return Verdict(Health.DEGRADED, f"{Reason.RELOAD_FAILED}: {state}{blame}{words}")
+    return Verdict(Health.DEGRADED, f"{Reason.WORKER_CRASHED}: {state}{blame}{words}")
 
 
 def culprit(slot: Slot) -> str:
