@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +13,7 @@ import httpx
 import pytest
 from timewright.api.server import ApiServer
 from timewright.control import Control
-from timewright.edge.tokens import TokenFile
+from timewright.edge.tokens import Tokens
 
 from tests.test_reconcile import Bench, _bench
 
@@ -25,7 +24,7 @@ class Desk:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.control = Control(bench.world, bench.reconciler)
-        self.tokens = TokenFile(bench.world.config.tokens_path)
+        self.tokens = Tokens(bench.world.config.tokens_path)
         self._wake = asyncio.Event()
         bench.reconciler._wake = self._wake.set
         self._loop: asyncio.Task[None] | None = None
@@ -68,9 +67,8 @@ class Desk:
 
     def token(self, role: str, *owners: str, expires: float | None = None) -> str:
         """A new token; each has a name of its own."""
-        name = "-".join((role, *owners, str(len(self.tokens.read()))))
-        sees = frozenset(owners) or None
-        return self.tokens.create(name, role, sees, now=time.time(), expires=expires)
+        name = "-".join((role, *owners, str(len(self.tokens.all()))))
+        return self.tokens.create(name, role, owners, expires=expires)
 
     def _client(self, transport: Any, base: str, headers: dict[str, str]) -> httpx.AsyncClient:
         client = httpx.AsyncClient(base_url=base, headers=headers, transport=transport, timeout=20)

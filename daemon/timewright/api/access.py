@@ -18,7 +18,7 @@ from timewright import log
 from timewright.config import Config
 from timewright.control import Actor, Control, Role
 from timewright.core.errors import Code, RequestError, TimewrightError
-from timewright.edge.tokens import Token, TokenFile, find
+from timewright.edge.tokens import Token, Tokens, find
 
 #: The least role that each call takes, by its operationId. A call that isn't here can't be made.
 LEAST: Mapping[str, Role] = MappingProxyType(
@@ -121,7 +121,7 @@ class Doorkeeper:
 
     def __init__(self, config: Config) -> None:
         self._rules = rules(config.api.peers)
-        self._file = TokenFile(config.tokens_path)
+        self._file = Tokens(config.tokens_path)
         self._tokens: tuple[Token, ...] = ()
         self._signature: tuple[int, ...] | None = None
         self._people: dict[int, tuple[float, str, frozenset[str]]] = {}
@@ -139,7 +139,7 @@ class Doorkeeper:
         if signature != self._signature:
             self._signature = signature
             try:
-                self._tokens = self._file.read()
+                self._tokens = self._file.all()
             except TimewrightError as error:
                 self._tokens = ()
                 log.get().error("no token is accepted", because=error.message, hint=error.hint)

@@ -53,8 +53,8 @@ def tcp_sockets(listen: str) -> list[socket.socket]:
     made: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, _, _, address in dict.fromkeys(found):
-            one = socket.socket(family, kind)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            one = socket.socket(family, kind, protocol)  # named: else asyncio sets no TCP_NODELAY
             made.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -19,9 +20,22 @@ from timewright.api.protocol import factory
 from timewright.config import Config
 from timewright.control import Control
 from timewright.core.errors import TimewrightError
+from timewright.reconcile import Reconciler
+from timewright.world import World
 
 _GRACE_S = 5.0  # for calls that are under way when the daemon stops
 _IDLE_S = 15  # a connection without a request is closed
+
+
+@asynccontextmanager
+async def faces(world: World, reconciler: Reconciler) -> AsyncIterator[None]:
+    """The API of a daemon, for as long as it runs."""
+    server = ApiServer(Control(world, reconciler), world.config)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 class ApiServer:

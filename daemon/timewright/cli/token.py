@@ -11,7 +11,7 @@ import click
 
 from timewright.cli.common import settings, settings_options
 from timewright.cli.durations import Duration
-from timewright.edge.tokens import EVERYONE, ROLES, Token, TokenFile
+from timewright.edge.tokens import EVERYONE, ROLES, Token, Tokens
 
 
 @click.group("token")
@@ -46,11 +46,10 @@ def create(
 ) -> None:
     """Make a token and print it, this once."""
     _check_owners(role, owners)
-    tokens = TokenFile(settings(config_file, source, data).tokens_path)
-    now = time.time()
+    tokens = Tokens(settings(config_file, source, data).tokens_path)
     sees = frozenset(owners) if owners and EVERYONE not in owners else None
-    until = None if expires is None else now + expires
-    secret = tokens.create(name, role, sees, now=now, expires=until)
+    until = None if expires is None else time.time() + expires
+    secret = tokens.create(name, role, owners, expires=until)
     click.echo(f"A {role} of {_owners(sees)}, {_until(until)}. This is shown once:", err=True)
     click.echo(secret)
 
@@ -60,7 +59,7 @@ def create(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def listing(config_file: Path | None, source: Path | None, data: Path | None, as_json: bool) -> None:
     """Show the tokens there are; never their secrets."""
-    tokens = TokenFile(settings(config_file, source, data).tokens_path).read()
+    tokens = Tokens(settings(config_file, source, data).tokens_path).all()
     now = time.time()
     if as_json:
         click.echo(json.dumps([_view(token, now) for token in tokens], indent=2))
@@ -78,7 +77,7 @@ def listing(config_file: Path | None, source: Path | None, data: Path | None, as
 @click.argument("name")
 def revoke(config_file: Path | None, source: Path | None, data: Path | None, name: str) -> None:
     """End a token, at once."""
-    TokenFile(settings(config_file, source, data).tokens_path).revoke(name)
+    Tokens(settings(config_file, source, data).tokens_path).revoke(name)
     click.echo(f"Revoked {name}.")
 
 

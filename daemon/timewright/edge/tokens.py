@@ -10,8 +10,9 @@ import os
 import re
 import secrets
 import stat
+import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,13 +61,13 @@ def find(tokens: tuple[Token, ...], presented: bytes, now: float) -> Token | Non
     return None if found is None or found.expired(now) else found
 
 
-class TokenFile:
+class Tokens:
     """Reads and changes one file of tokens."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self) -> tuple[Token, ...]:
+    def all(self) -> tuple[Token, ...]:
         """All tokens; none when there is no file. Raises TimewrightError: it can't be read, it can be
         changed by others, or something in it is wrong."""
         try:
@@ -82,9 +83,10 @@ class TokenFile:
         return self._tokens(content)
 
     def create(
-        self, name: str, role: str, owners: frozenset[str] | None, *, now: float, expires: float | None
+        self, name: str, role: str, owners: Iterable[str] = (), *, expires: float | None = None
     ) -> str:
-        """Add a token; returns its secret, which is kept nowhere. Raises TimewrightError."""
+        """Add a token; returns its secret, which is kept nowhere. `owners`: none is all. Raises
+        TimewrightError."""
         if not _NAME.fullmatch(name):
             raise TimewrightError(
                 f"{name!r} is no name of a token",
@@ -97,7 +99,9 @@ class TokenFile:
                 raise TimewrightError(
                     f"there is a token {name!r} already", hint=f"timewright token revoke {name}"
                 )
-            tokens[name] = Token(name, role, owners, now, expires, digest)
+            given = frozenset(owners)
+            sees = given if given and EVERYONE not in given else None
+            tokens[name] = Token(name, role, sees, time.time(), expires, digest)
         return secret
 
     def revoke(self, name: str) -> None:
@@ -129,7 +133,7 @@ class TokenFile:
             ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            tokens = {token.name: token for token in self.read()}
+            tokens = {token.name: token for token in self.all()}
             yield tokens
             self._write(tokens)
         except OSError as error:
