@@ -168,6 +168,12 @@ class Config:
         return self._path(self.api.socket) if self.api.socket else self.data_path / "api.sock"
 
     @property
+    def api_tls(self) -> tuple[Path | None, Path | None]:
+        """The PEM files of certificate and key, where they are set."""
+        cert, key = self.api.tls_cert, self.api.tls_key
+        return (self._path(cert) if cert else None, self._path(key) if key else None)
+
+    @property
     def tokens_path(self) -> Path:
         return self._path(self.api.tokens_file) if self.api.tokens_file else self.data_path / "tokens.toml"
 

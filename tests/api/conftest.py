@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,18 +18,11 @@ from timewright.edge.tokens import Tokens
 from tests.test_reconcile import Bench, _bench
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Desk:
     """A live API. `passes` go on in the background, as the daemon's do."""
 
-    def __init__(self, bench: Bench, port: int) -> None:
-        self.bench, self.port = bench, port
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
         self.control = Control(bench.world, bench.reconciler)
         self.tokens = Tokens(bench.world.config.tokens_path)
         self._wake = asyncio.Event()
@@ -69,6 +61,15 @@ class Desk:
         more = {"authorization": f"Bearer {token}"} if token is not None else {}
         return self._client(None, f"http://127.0.0.1:{self.port}", {**more, **headers})
 
+    @property
+    def port(self) -> int:
+        return self.server.addresses[0][1]
+
+    def token(self, role: str, *owners: str, expires: float | None = None) -> str:
+        """A new token; each has a name of its own."""
+        name = "-".join((role, *owners, str(len(self.tokens.all()))))
+        return self.tokens.create(name, role, owners, expires=expires)
+
     def _client(self, transport: Any, base: str, headers: dict[str, str]) -> httpx.AsyncClient:
         client = httpx.AsyncClient(base_url=base, headers=headers, transport=transport, timeout=20)
         self._clients.append(client)
@@ -78,22 +79,9 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with _bench(tmp_path) as bench:
-        port = free_port()
         config = bench.world.config
-        bench.world.config = replace(config, api=replace(config.api, listen=f"127.0.0.1:{port}"))
-        made = Desk(bench, port)
+        bench.world.config = replace(config, api=replace(config.api, listen="127.0.0.1:0"))
+        made = Desk(bench)
         await made.start()
         yield made
         await made.stop()
-
-
-@pytest.fixture
-def as_(desk: Desk) -> Callable[..., httpx.AsyncClient]:
-    """A client with a new token of a role: as_("deployer", "team-a")."""
-
-    def client(role: str, *owners: str) -> httpx.AsyncClient:
-        name = "-".join((role, *owners))
-        desk.tokens.revoke(name) if name in {token.name for token in desk.tokens.all()} else None
-        return desk.tcp(desk.tokens.create(name, role, owners))
-
-    return client

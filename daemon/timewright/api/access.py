@@ -1,104 +1,238 @@
-"""Who calls: the peer of the Unix socket, or the bearer of a token."""
+"""Who calls, and what each call takes: peers of the Unix socket, tokens on the network, roles."""
 
 from __future__ import annotations
 
+import asyncio
 import grp
+import os
 import pwd
-from collections.abc import Iterable
-from contextlib import suppress
+import re
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
 
-from timewright.control import Actor, Role
+from timewright import log
+from timewright.config import Config
+from timewright.control import Actor, Control, Role
 from timewright.core.errors import Code, RequestError, TimewrightError
-from timewright.edge.tokens import Tokens
+from timewright.edge.tokens import Token, Tokens, find
 
-_ROLES = {"viewer": Role.VIEWER, "deployer": Role.DEPLOYER, "admin": Role.ADMIN}
-#: What a peer of the socket looks like in an ASGI scope's `client`: (UNIX, uid). No address looks so.
-UNIX = "unix"
+#: The least role that each call takes, by its operationId. A call that isn't here can't be made.
+LEAST: Mapping[str, Role] = MappingProxyType(
+    {
+        "listWorkflows": Role.VIEWER,
+        "getWorkflow": Role.VIEWER,
+        "putSpec": Role.DEPLOYER,
+        "deleteSpec": Role.DEPLOYER,
+        "deploy": Role.DEPLOYER,
+        "undeploy": Role.DEPLOYER,
+        "redeploy": Role.DEPLOYER,
+        "rollback": Role.DEPLOYER,
+        "pin": Role.DEPLOYER,
+        "unpin": Role.DEPLOYER,
+        "suspend": Role.DEPLOYER,
+        "resume": Role.DEPLOYER,
+        "suspendAll": Role.ADMIN,
+        "resumeAll": Role.ADMIN,
+        "prune": Role.DEPLOYER,
+        "getHistory": Role.VIEWER,
+        "getWorkflowLogs": Role.VIEWER,
+        "getDiff": Role.VIEWER,
+        "getDrift": Role.VIEWER,
+        "getLogs": Role.VIEWER,
+        "getPlan": Role.VIEWER,
+        "listOperations": Role.VIEWER,
+        "getOperation": Role.VIEWER,
+        "followEvents": Role.VIEWER,
+        "getAudit": Role.ADMIN,
+        "getMetrics": Role.VIEWER,
+        "getOpenApi": Role.VIEWER,
+    }
+)
+#: Calls for which an actor has to see everybody's workflows: what they show is of all.
+OF_ALL = frozenset({"getMetrics"})
+#: Who asks these is nobody's business: the probes of service managers and load balancers.
+OPEN = frozenset({"/healthz", "/readyz"})
+
+_NAMES_KEPT_S = 60.0  # users and groups are looked up again after so long
 
 
 @dataclass(frozen=True)
-class PeerRule:
-    """`name` (a user, or a group where `group`) may do as `role`, for these owners (None: all)."""
+class Peer:
+    """The process at the other end of the Unix socket, as the kernel tells it."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One of api.peers: what a user, or a group's members, may do. `owners` None: of all."""
 
     name: str
-    group: bool
+    of_group: bool
     role: Role
     owners: frozenset[str] | None
 
 
-def read_rules(rules: Iterable[str]) -> tuple[PeerRule, ...]:
-    """`alice=admin`, `bob=deployer:team-a+team-b`, `@ops=viewer`. Raises TimewrightError."""
+def rules(peers: Sequence[str]) -> tuple[Rule, ...]:
+    """api.peers, read. Raises TimewrightError with every bad rule."""
+    problems: list[str] = []
     found = []
-    for text in rules:
-        name, equals, right = text.partition("=")
-        role, colon, owners = right.partition(":")
-        names = frozenset(owner.strip() for owner in owners.split("+") if owner.strip())
-        plain = name.strip().removeprefix("@")
-        if not equals or not plain or role.strip() not in _ROLES or (colon and not names):
-            raise TimewrightError(
-                f"api.peers: {text!r} is no rule",
-                hint='like "alice=admin", "bob=deployer:team-a+team-b", "@ops=viewer"',
-            )
-        is_group = name.strip().startswith("@")
-        found.append(PeerRule(plain, is_group, _ROLES[role.strip()], names or None))
+    for text in peers:
+        try:
+            found.append(_rule(text))
+        except ValueError as error:
+            problems.append(f"api.peers: {text!r}: {error}")
+    if problems:
+        raise TimewrightError(
+            "the settings are wrong:\n  " + "\n  ".join(problems),
+            hint='"alice=admin", "bob=deployer:team-a,team-b", "@ops=viewer"',
+        )
     return tuple(found)
 
 
-class Access:
-    """Decides who a caller is."""
+def _rule(text: str) -> Rule:
+    who, equals, what = text.partition("=")
+    role, colon, owners = what.partition(":")
+    name = who.strip().removeprefix("@")
+    names = frozenset(
+        owner.strip() for owner in re.split("[,+]", owners)
+    )  # an environment variable splits at ","
+    if not equals or not name:
+        raise ValueError("must be USER=ROLE or @GROUP=ROLE")
+    if role.strip().upper() not in Role.__members__:
+        raise ValueError(f"{role.strip()!r} is no role; there are viewer, deployer and admin")
+    if colon and "" in names:
+        raise ValueError("has an owner without a name")
+    level = Role[role.strip().upper()]
+    sees = None if not colon or "*" in names else names
+    if level is Role.ADMIN and sees is not None:
+        raise ValueError("an admin sees all workflows; owners are for viewers and deployers")
+    return Rule(name, who.strip().startswith("@"), level, sees)
 
-    def __init__(self, tokens: Tokens, rules: Iterable[str], own_uid: int) -> None:
-        self.tokens, self._rules, self._own_uid = tokens, read_rules(rules), own_uid
 
-    def actor(self, client: tuple[str, int] | None, authorization: str | None) -> Actor:
-        """The caller. A token counts on the socket as well. Raises UNAUTHORIZED or FORBIDDEN."""
-        if authorization is not None:
-            return self._bearer(authorization)
-        if client is not None and client[0] == UNIX:
-            return self._peer(client[1])
-        raise RequestError(
-            Code.UNAUTHORIZED, "a valid bearer token is needed", hint="timewright token create NAME"
-        )
+class Doorkeeper:
+    """Tells who a caller is, or that they may not come in."""
 
-    def _bearer(self, authorization: str) -> Actor:
-        scheme, _, secret = authorization.partition(" ")
-        token = self.tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
-        if token is None:
+    def __init__(self, config: Config) -> None:
+        self._rules = rules(config.api.peers)
+        self._file = Tokens(config.tokens_path)
+        self._tokens: tuple[Token, ...] = ()
+        self._signature: tuple[int, ...] | None = None
+        self._people: dict[int, tuple[float, str, frozenset[str]]] = {}
+
+    async def admit(self, scope: Mapping[str, Any]) -> Actor:
+        """Who calls. Raises RequestError: UNAUTHORIZED on the network, FORBIDDEN on the socket."""
+        peer: Peer | None = scope["state"].get("peer")
+        if peer is not None:
+            return await self._admit_peer(peer)
+        return self._admit_token(_authorization(scope))
+
+    def tokens(self) -> tuple[Token, ...]:
+        """The tokens in force. A file that can't be used lets nobody in, until it is mended."""
+        signature = self._file.signature()
+        if signature != self._signature:
+            self._signature = signature
+            try:
+                self._tokens = self._file.all()
+            except TimewrightError as error:
+                self._tokens = ()
+                log.get().error("no token is accepted", because=error.message, hint=error.hint)
+        return self._tokens
+
+    def _admit_token(self, presented: bytes) -> Actor:
+        token = find(self.tokens(), presented, time.time())
+        if token is None:  # one answer, whatever is wrong with it
             raise RequestError(
-                Code.UNAUTHORIZED, "a valid bearer token is needed", hint="timewright token create NAME"
+                Code.UNAUTHORIZED,
+                "this takes a valid token",
+                hint="send `Authorization: Bearer tw_…`; timewright token create makes one",
             )
-        return Actor(f"token:{token.name}", _ROLES[token.role], frozenset(token.owners) or None)
+        return Actor(f"token:{token.name}", Role[token.role.upper()], token.owners)
 
-    def _peer(self, uid: int) -> Actor:
-        name = _user(uid)
-        if uid in (0, self._own_uid):
+    async def _admit_peer(self, peer: Peer) -> Actor:
+        name, groups = await self._person(peer)
+        if peer.uid in (0, os.geteuid()):
             return Actor(name, Role.ADMIN)
-        groups = _groups(uid)
         for rule in self._rules:
-            if rule.name in groups if rule.group else rule.name in (name, str(uid)):
+            if rule.name in groups if rule.of_group else rule.name == name:
                 return Actor(name, rule.role, rule.owners)
         raise RequestError(
             Code.FORBIDDEN,
-            f"{name} may not talk to this daemon",
-            hint="ask its admin for a line in api.peers",
+            f"user {name} may not use timewright here",
+            hint=f'an administrator can let them: api.peers = ["{name}=viewer"]',
+        )
+
+    async def _person(self, peer: Peer) -> tuple[str, frozenset[str]]:
+        """The name of a user and of their groups; a directory service may be slow, so not in the loop."""
+        known = self._people.get(peer.uid)
+        if known is None or time.monotonic() - known[0] > _NAMES_KEPT_S:
+            name, groups = await asyncio.to_thread(_look_up, peer)
+            known = self._people[peer.uid] = (time.monotonic(), name, groups)
+        return known[1:]
+
+
+def allow(actor: Actor, operation: str, control: Control, workflow_id: str | None) -> None:
+    """Raises RequestError: NOT_FOUND for a workflow they can't see, FORBIDDEN when their role is too low."""
+    least = LEAST[operation]
+    creates = operation == "putSpec" and workflow_id not in control.world.records
+    if workflow_id is not None and not creates:
+        control.workflow(actor, workflow_id)
+    if actor.role < least:
+        raise RequestError(
+            Code.FORBIDDEN,
+            f"{actor.name} is a {actor.role.name.lower()}; this takes a {least.name.lower()}",
+        )
+    if operation in OF_ALL and actor.owners is not None:
+        raise RequestError(
+            Code.FORBIDDEN, f"{actor.name} does not see all workflows; this shows something of each"
         )
 
 
-def _user(uid: int) -> str:
+def check_origin(headers: Mapping[str, str], scheme: str) -> None:
+    """Raises FORBIDDEN for a page of another site that makes its visitor's browser call us."""
+    origin = headers.get("origin")
+    if origin is None:
+        return
+    parts = urlsplit(origin)
+    if (parts.scheme, parts.netloc.lower()) != (scheme, headers.get("host", "").lower()):
+        raise RequestError(Code.FORBIDDEN, "calls from another site's page are refused")
+
+
+def caller(scope: Mapping[str, Any]) -> str:
+    """Where a call comes from, for the audit."""
+    peer: Peer | None = scope["state"].get("peer")
+    if peer is not None:
+        return f"socket, uid {peer.uid}, pid {peer.pid}"
+    host, port = scope.get("client") or ("?", 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _authorization(scope: Mapping[str, Any]) -> bytes:
+    """The token of the one Authorization header; b'' when there is none that is right."""
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(found) != 1:
+        return b""
+    kind, _, token = found[0].partition(b" ")
+    token = token.strip()
+    return token if kind.lower() == b"bearer" and token.isascii() else b""
+
+
+def _look_up(peer: Peer) -> tuple[str, frozenset[str]]:
     try:
-        return pwd.getpwuid(uid).pw_name
+        user = pwd.getpwuid(peer.uid)
+        name, numbers = user.pw_name, os.getgrouplist(user.pw_name, user.pw_gid)
     except KeyError:
-        return f"uid {uid}"
-
-
-def _groups(uid: int) -> set[str]:
-    """The names of a user's groups. The kernel's list of a peer's groups can't be had from here; the user
-    database has them."""
-    with suppress(KeyError):
-        user = pwd.getpwuid(uid)
-        names = {group.gr_name for group in grp.getgrall() if user.pw_name in group.gr_mem}
-        with suppress(KeyError):
-            names.add(grp.getgrgid(user.pw_gid).gr_name)
-        return names
-    return set()
+        name, numbers = f"uid {peer.uid}", [peer.gid]
+    groups = set()
+    for number in numbers:
+        try:
+            groups.add(grp.getgrgid(number).gr_name)
+        except KeyError:
+            continue
+    return name, frozenset(groups)

@@ -1,242 +1,268 @@
-"""The shapes of requests and answers, for OpenAPI. Answers come from `views.py`; tests hold them together."""
+"""The shapes of requests and answers, for those who call. Answers are made by views.py; a test holds the two
+equal."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic.alias_generators import to_camel
 
-# Field names are the JSON keys, as they are.
-# ruff: noqa: N815
+from timewright.core.errors import Code, Reason
+from timewright.core.history import Outcome
+from timewright.core.state import Health, Pinned, Status, Sync
 
-_ID = "order-saga"
-_RELEASE = "8215fbc6ac20"
-_TIME = "2026-11-23T05:13:44.120Z"
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Problem(Shape):
-    """An error (RFC 9457). Programs branch on `code`; `hint` says what to do."""
-
-    type: str = Field(examples=["urn:timewright:error:NOT_FOUND"])
-    title: str = Field(examples=["Not found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(examples=["there is no workflow 'order-saga' here"])
-    code: Literal[
-        "NOT_FOUND", "BAD_REQUEST", "CONFLICT", "UNAUTHORIZED", "FORBIDDEN", "INTERNAL_SERVER_ERROR"
-    ]
-    hint: str | None = Field(None, examples=["timewright list"])
-    problems: list[DocumentProblem] | None = None
+_MOST_SECONDS = 10 * 366 * 86_400  # ten years: longer is a typing error
+Text = Annotated[StrictStr, Field(max_length=1000)]
+Seconds = Annotated[float, Field(gt=0, le=_MOST_SECONDS, allow_inf_nan=False, strict=True)]
+Digest = Annotated[str, Field(examples=["7cc54c69e260" + "0" * 52])]
+Release = Annotated[str, Field(examples=["7cc54c69e260"])]
+Moment = Annotated[datetime, Field(examples=["2026-11-23T05:13:44.120Z"])]
 
 
-class DocumentProblem(Shape):
-    """One thing wrong with a spec."""
+class _Body(BaseModel):
+    """What a caller sends. Nothing is guessed: an unknown key is an error."""
 
-    where: str | None = Field(None, examples=["src/workflow.ts"])
-    message: str
-    hint: str | None = None
-    line: int | None = None
-    column: int | None = None
-    code: str | None = Field(None, examples=["TS2345"])
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
-class Failure(Shape):
-    reason: str = Field(examples=["TypeCheckFailed"])
-    message: str
-    problems: list[DocumentProblem]
-
-
-class Pin(Shape):
-    """Why a workflow does not follow its spec."""
-
-    kind: Literal["rollback", "revert", "pin", "undeploy"]
-    release: str | None = Field(examples=[_RELEASE])
-    by: str
-    at: str | None
-    reason: str
-    until: str | None
-    liftedByAChangeOfTheSpec: bool
-
-
-class Suspension(Shape):
-    by: str
-    at: str | None
-    reason: str
-    until: str | None
-    scope: Literal["workflow", "all"]
-
-
-Status = Literal[
-    "UNDEPLOYED", "DEPLOYING", "DEPLOYED", "DEPLOYMENT_FAILED", "UNDEPLOYING", "ROLLING_BACK", "ROLLED_BACK"
-]
-Health = Literal["Healthy", "Progressing", "Degraded", "Suspended", "Missing", "Unknown"]
-
-
-class Workflow(Shape):
-    """Where one workflow stands, and why."""
-
-    workflowId: str = Field(examples=[_ID])
-    name: str
-    owner: str | None
-    status: Status
-    since: str | None = Field(examples=[_TIME])
-    because: str = Field(examples=["release 8215fbc6ac20 is live in pool default/orders and being served"])
-    by: str | None
-    sync: Literal["Synced", "OutOfSync", "Unknown"]
-    health: Health
-    healthReason: str
-    healthSince: str | None
-    source: str = Field(examples=["order-saga.json"])
-    revision: str
-    lastGoodRead: str | None
-    attempted: str | None
-    applied: str | None
-    release: str | None = Field(examples=[_RELEASE])
-    previousRelease: str | None
-    pool: str | None = Field(examples=["default/orders"])
-    lastError: Failure | None
-    attempts: int
-    retryAt: str | None
-    held: str | None
-    heldReason: str | None
-    pin: Pin | None
-    suspended: Suspension | None
-    trialUntil: str | None
-    drift: list[str]
-    dependsOn: list[str]
-    missingSince: str | None
-    warnings: list[str]
-
-
-class Overview(Shape):
-    lastPass: str | None
-    sourceProblem: str | None
-    suspended: Suspension | None
-    workflows: list[Workflow]
-    refusedFiles: dict[str, Failure]
-
-
-class Event(Shape):
-    """One line of the log. `kind`: status, health, pin, suspension, drift."""
-
-    id: int
-    at: str | None
-    kind: str
-    workflowId: str | None
-    old: str | None
-    new: str
-    because: str
-    by: str | None
-    release: str | None
-    revision: str
-    source: str
-    error: Failure | None
-    timingsMs: dict[str, float]
-
-
-class Operation(Shape):
-    """Something that was asked for. It goes on whether anybody follows it or not."""
-
-    id: str
-    kind: Literal[
-        "deploy",
-        "redeploy",
-        "undeploy",
-        "rollback",
-        "pin",
-        "unpin",
-        "suspend",
-        "resume",
-        "prune",
-        "put",
-        "delete",
-    ]
-    workflowId: str | None
-    by: str
-    reason: str
-    state: Literal["running", "succeeded", "failed"]
-    createdAt: str | None
-    finishedAt: str | None
-    because: str
-
-
-class Operations(Shape):
-    operations: list[Operation]
-
-
-class Step(Shape):
-    """One step of a plan."""
-
-    action: str = Field(examples=["deploy"])
-    workflowId: str | None
-    because: str
-    release: str | None = None
-    source: str | None = None
-    reason: str | None = None
-    problems: list[DocumentProblem] | None = None
-
-
-class Plan(Shape):
-    complete: bool
-    problem: str | None
-    actions: list[Step]
-
-
-class Events(Shape):
-    events: list[Event]
-
-
-class History(Shape):
-    releases: list[dict[str, Any]]
-
-
-class AuditRow(Shape):
-    id: int
-    at: str | None
-    by: str
-    role: str
-    verb: str
-    workflowId: str | None
-    outcome: str
-    detail: str
-
-
-class Audit(Shape):
-    calls: list[AuditRow]
-
-
-class Ready(Shape):
-    ready: bool
-    reason: str | None = None
-
-
-# Requests --------------------------------------------------------------------------------------
-
-
-class Why(Shape):
-    reason: str = Field("", max_length=500, description="Kept in the history, shown with the effect.")
-
-
-class Forced(Why):
-    force: bool = Field(False, description="Do it although it is suspended, pinned, or live already.")
-
-
-class ToRelease(Forced):
-    release: str = Field(
-        "", max_length=64, pattern="^[0-9a-f]*$", description="A release's id, or its first characters."
+class Why(_Body):
+    reason: Text = Field(
+        default="", description="Why; kept in history and audit.", examples=["the fix is in"]
     )
 
 
-class PinTo(ToRelease):
-    seconds: float | None = Field(None, gt=0, le=3.2e8, description="For how long; without, until unpinned.")
+class Forced(Why):
+    force: StrictBool = Field(
+        default=False, description="Also if it is suspended, held, or known as bad.", examples=[False]
+    )
 
 
-class Suspend(Why):
-    seconds: float | None = Field(None, gt=0, le=3.2e8, description="For how long; without, until resumed.")
+class WhichRelease(Forced):
+    release: Text = Field(
+        default="", description="Its id, or the first characters (4 or more).", examples=["7cc54c69e260"]
+    )
 
 
-class Prune(Why):
-    workflowIds: list[str] = Field(min_length=1, max_length=10_000)
+class PinFor(WhichRelease):
+    seconds: Seconds | None = Field(
+        default=None, description="For how long; without: until unpin.", examples=[7200]
+    )
+
+
+class SuspendFor(Why):
+    seconds: Seconds | None = Field(
+        default=None, description="For how long; without: until resume.", examples=[7200]
+    )
+
+
+class PruneThese(Why):
+    workflow_ids: list[Annotated[StrictStr, Field(min_length=1, max_length=128)]] = Field(
+        min_length=1, max_length=1000, examples=[["hello"]]
+    )
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class SpecProblem(_View):
+    """One thing wrong, and where. `line` and `column` count from 1."""
+
+    where: str = Field(default="", examples=["src/workflow.ts"])
+    message: str = Field(
+        examples=["Argument of type 'number' is not assignable to parameter of type 'string'."]
+    )
+    hint: str = ""
+    line: int | None = None
+    column: int | None = None
+    code: str = Field(default="", examples=["TS2345"])
+
+
+class ProblemDetails(_View):
+    """RFC 9457. `code` is for programs, `detail` and `hint` are for people."""
+
+    type: str = Field(examples=["urn:timewright:problem:conflict"])
+    title: str = Field(examples=["Conflict"])
+    status: int = Field(examples=[409])
+    detail: str = Field(examples=["hello is deployed already, at release 7cc54c69e260"])
+    code: Code
+    hint: str = Field(default="", examples=["timewright redeploy hello does it again"])
+    problems: list[SpecProblem] = []
+    instance: str = Field(examples=["/api/v1/workflows/hello/deploy"])
+
+
+class Failure(_View):
+    reason: Reason
+    message: str
+    problems: list[SpecProblem]
+
+
+class Pin(_View):
+    """It is held at a release; null: out of service."""
+
+    kind: Pinned
+    release: Release | None
+    by: str
+    at: Moment | None
+    reason: str
+    until: Moment | None
+    lifted_by_a_change_of_the_spec: bool
+
+
+class Suspension(_View):
+    """Nothing is deployed or undeployed. `scope`: workflow, or all."""
+
+    by: str
+    at: Moment | None
+    reason: str
+    until: Moment | None
+    scope: str = Field(examples=["workflow"])
+
+
+class Workflow(_View):
+    """Where one workflow stands. `status` is what was last done, `sync` whether that is what the source asks
+    for, `health` whether it works."""
+
+    workflow_id: str = Field(examples=["hello"])
+    name: str = Field(examples=["Hello"])
+    owner: str | None = Field(examples=["team-a"])
+    status: Status
+    since: Moment | None
+    because: str = Field(examples=["release 7cc54c69e260 is live in pool default/hello and being served"])
+    by: str | None = Field(examples=["alice"])
+    sync: Sync
+    health: Health
+    health_reason: str
+    health_since: Moment | None
+    source: str = Field(examples=["hello.json"])
+    revision: str
+    last_good_read: Moment | None
+    attempted: Digest | None
+    applied: Digest | None
+    release: Release | None
+    previous_release: Release | None
+    pool: str | None = Field(examples=["default/hello"])
+    last_error: Failure | None
+    attempts: int
+    retry_at: Moment | None
+    held: str | None
+    held_reason: str | None
+    pin: Pin | None
+    suspended: Suspension | None
+    trial_until: Moment | None
+    drift: list[str]
+    depends_on: list[str]
+    missing_since: Moment | None
+    warnings: list[str]
+
+
+class Overview(_View):
+    """All workflows that you see. `refusedFiles`: files of the source without a readable workflow id."""
+
+    last_pass: Moment | None
+    source_problem: str | None
+    suspended: Suspension | None
+    workflows: list[Workflow]
+    refused_files: dict[str, Failure]
+
+
+class Event(_View):
+    """Something that happened. `kind`: status, health, pin, suspension, drift, …"""
+
+    id: int = Field(examples=[17])
+    at: Moment | None
+    kind: str = Field(examples=["status"])
+    workflow_id: str | None = Field(examples=["hello"])
+    old: str | None = Field(examples=["DEPLOYING"])
+    new: str = Field(examples=["DEPLOYED"])
+    because: str
+    by: str | None
+    release: Release | None
+    revision: str
+    source: str
+    error: Failure | None
+    timings_ms: dict[str, float]
+
+
+class Rollout(_View):
+    """One attempt to change what is live, and what became of it. `kept`: it can be gone back to."""
+
+    id: int
+    kind: str = Field(examples=["deploy"])
+    release: Release | None
+    digest: Digest | None
+    outcome: Outcome
+    live: bool
+    kept: bool
+    by: str | None
+    because: str
+    result: str
+    started_at: Moment | None
+    finished_at: Moment | None
+    tries: int
+    stages_ms: dict[str, float]
+    revision: str
+    source: str
+    error: Failure | None
+    ended_at: Moment | None
+    ended_because: str | None
+    replaced_by: Release | None
+
+
+class Operation(_View):
+    """Something that was asked for. `state`: running, succeeded or failed; `because` says why."""
+
+    id: str = Field(examples=["0d3f1c9e8b7a4d2f9c1e5a6b7c8d9e0f"])
+    kind: str = Field(examples=["deploy"])
+    workflow_id: str | None = Field(examples=["hello"])
+    by: str = Field(examples=["alice"])
+    reason: str
+    state: str = Field(examples=["running"])
+    created_at: Moment | None
+    finished_at: Moment | None
+    because: str
+
+
+class Audited(_View):
+    """One call that would change something. `outcome`: ok, or the code of its refusal."""
+
+    id: int
+    at: Moment | None
+    by: str = Field(examples=["token:ci"])
+    role: str = Field(examples=["deployer"])
+    verb: str = Field(examples=["deploy"])
+    workflow_id: str | None
+    outcome: str = Field(examples=["ok"])
+    detail: str
+
+
+class Action(_View):
+    """One step of a plan, and why."""
+
+    model_config = ConfigDict(extra="allow", alias_generator=to_camel, populate_by_name=True)
+
+    action: str = Field(examples=["deploy"])
+    workflow_id: str | None
+    because: str
+
+
+class Plan(_View):
+    """What a pass would do. `complete`: whether the whole source could be read; `problem`: why not."""
+
+    complete: bool
+    problem: str | None
+    actions: list[Action]
+
+
+class Alive(_View):
+    alive: bool = True
+
+
+class Ready(_View):
+    ready: bool
+    because: str = Field(description="Why it isn't; '' when it is.")
+
+
+AnyObject = dict[str, Any]

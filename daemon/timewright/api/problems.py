@@ -1,18 +1,24 @@
-"""Errors as `application/problem+json` (RFC 9457), with our closed list of codes."""
+"""Errors as RFC 9457 has them: application/problem+json, with `code` from a closed list and what to do."""
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import JSONResponse
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Scope
 
 from timewright import log
-from timewright.core.errors import Code, RequestError
+from timewright.core.errors import Code, Problem, RequestError
 from timewright.views import problem_view
 
-STATUS = {
+STATUS: Mapping[Code, int] = {
     Code.BAD_REQUEST: 400,
     Code.UNAUTHORIZED: 401,
     Code.FORBIDDEN: 403,
@@ -20,82 +26,136 @@ STATUS = {
     Code.CONFLICT: 409,
     Code.INTERNAL_SERVER_ERROR: 500,
 }
-_TITLES = {
-    400: "Bad request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "Conflict",
-    413: "Too large",
-    415: "Unsupported media type",
-    500: "Internal server error",
-    503: "Not ready",
-}
-MEDIA = "application/problem+json"
+_CODES = {status: code for code, status in STATUS.items()}
+_MEDIA_TYPE = "application/problem+json"
 
 
-class TooLargeError(RequestError):
-    """More was sent than is taken."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(Code.BAD_REQUEST, f"the body is over {most} bytes")
-
-
-class ProblemResponse(JSONResponse):
-    """One error. `code` is what programs branch on."""
-
-    media_type = MEDIA
+def as_json(content: Any) -> bytes:
+    """JSON in UTF-8; what came from outside and is no Unicode text is shown as '?'."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
 
 
 def problem(
     status: int,
-    code: Code,
     detail: str,
     *,
+    instance: str,
     hint: str = "",
-    problems: tuple[Any, ...] = (),
+    problems: Iterable[Problem] = (),
     headers: Mapping[str, str] | None = None,
-) -> ProblemResponse:
-    """An error's answer. `problems`: what is wrong with a document, each with its place in it."""
-    body: dict[str, Any] = {
-        "type": f"urn:timewright:error:{code}",
-        "title": _TITLES.get(status, "Error"),
+) -> Response:
+    """An answer that says what is wrong. `instance`: the call, or the id of the error in the log."""
+    code = code_of(status)
+    content: dict[str, Any] = {
+        "type": f"urn:timewright:problem:{code.lower().replace('_', '-')}",
+        "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "code": code,
     }
     if hint:
-        body["hint"] = hint
-    if problems:
-        body["problems"] = [problem_view(item) for item in problems]
-    return ProblemResponse(body, status, headers=dict(headers or {}))
+        content["hint"] = hint
+    if listed := [problem_view(item) for item in problems]:
+        content["problems"] = listed
+    given = dict(headers or {})
+    if status == 401:
+        given["WWW-Authenticate"] = 'Bearer realm="timewright"'
+    return Response(as_json({**content, "instance": instance}), status, given, _MEDIA_TYPE)
 
 
-def refused(error: RequestError) -> ProblemResponse:
-    """The answer to a refused request."""
-    headers = {"www-authenticate": "Bearer"} if error.code is Code.UNAUTHORIZED else None
+def code_of(status: int) -> Code:
+    """The code of an HTTP status; what has none of its own is a BAD_REQUEST."""
+    return _CODES.get(status, Code.BAD_REQUEST if status < 500 else Code.INTERNAL_SERVER_ERROR)
+
+
+def refused(error: RequestError, scope: Scope) -> Response:
+    """A refusal as an answer."""
     return problem(
-        413 if isinstance(error, TooLargeError) else STATUS[error.code],
-        error.code,
+        STATUS[error.code],
         error.message,
+        instance=scope["path"],
         hint=error.hint,
         problems=error.problems,
-        headers=headers,
     )
 
 
-def unexpected(call: str, error: Exception) -> ProblemResponse:
-    """The answer to what nobody expected: a number under which the log says more."""
-    number = uuid.uuid4().hex[:12]
-    log.get().error("internal error", call=call, id=number, exc_info=error)
-    detail = f"timewright failed on this; its log says more under {number}"
-    return problem(500, Code.INTERNAL_SERVER_ERROR, detail)
-
-
-def of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> ProblemResponse:
-    """The answer where the framework refuses: no such route, method, or media type."""
-    code = {404: Code.NOT_FOUND, 401: Code.UNAUTHORIZED, 403: Code.FORBIDDEN, 409: Code.CONFLICT}.get(
-        status, Code.BAD_REQUEST if status < 500 else Code.INTERNAL_SERVER_ERROR
+def unexpected(error: Exception, scope: Scope) -> Response:
+    """A bug, or a disk that is full: the log has everything, the caller an id to ask about."""
+    scope["state"]["reported"] = True
+    number = uuid.uuid4().hex
+    log.get().error(
+        "a call failed", id=number, method=scope["method"], path=scope["path"][:200], exc_info=error
     )
-    return problem(status, code, detail, headers=headers)
+    return problem(
+        500,
+        f"something went wrong in the daemon; its log has it under {number}",
+        instance=f"urn:uuid:{uuid.UUID(number)}",
+    )
+
+
+def outcome_of(error: BaseException) -> str:
+    """The code that a call which ends with this error gets."""
+    if isinstance(error, RequestError):
+        return error.code
+    if isinstance(error, RequestValidationError):
+        return Code.BAD_REQUEST
+    if isinstance(error, HTTPException):
+        return code_of(error.status_code)
+    return Code.INTERNAL_SERVER_ERROR
+
+
+def install(app: FastAPI) -> None:
+    """Make all errors of an app problems."""
+
+    @app.exception_handler(RequestError)
+    async def on_refusal(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)  # noqa: S101 - tells the type
+        return refused(error, request.scope)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_bad_request(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - tells the type
+        found = [Problem(_place(item["loc"]), _plain(item)) for item in error.errors()]
+        return problem(
+            400,
+            str(found[0]) + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""),
+            instance=request.url.path,
+            problems=found,
+        )
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - tells the type
+        headers = dict(error.headers or {})
+        detail = str(error.detail)
+        if error.status_code == 404:
+            detail = f"there is no {request.method} {request.url.path[:200]}"
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request.url.path))
+            detail = f"{request.url.path[:200]} has no {request.method}; it has {headers['Allow']}"
+        return problem(error.status_code, detail, instance=request.url.path, headers=headers)
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> Response:
+        return unexpected(error, request.scope)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What can be done with a path, by all its routes."""
+    found: set[str] = set()
+    for route in app.routes:
+        pattern, methods = getattr(route, "path_regex", None), getattr(route, "methods", None)
+        if pattern is not None and methods and pattern.match(path):
+            found |= methods
+    return sorted(found)
+
+
+def _place(location: Iterable[Any]) -> str:
+    """`("body", "seconds")` → `body.seconds`."""
+    return ".".join(str(part) for part in location)
+
+
+def _plain(item: Mapping[str, Any]) -> str:
+    """What a validator says, without what it was given."""
+    return str(item["msg"]).removeprefix("Value error, ")[:300]

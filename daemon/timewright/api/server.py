@@ -1,37 +1,35 @@
-"""Listens: a Unix socket for this host's users, and TCP where asked for. Runs in the daemon's event loop."""
+"""Serves the API in the daemon's own event loop: on the Unix socket always, on the network if it is set."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
-import os
+import logging
 import socket
-import stat
-import struct
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from timewright import log
-from timewright.api.access import UNIX, Access
-from timewright.api.app import make_app
+from timewright.api.access import Doorkeeper
+from timewright.api.app import Gate
+from timewright.api.calls import Context
+from timewright.api.listen import Listener, Tls, UnixSocket, is_local, split, tcp_sockets
+from timewright.api.protocol import factory
 from timewright.config import Config
 from timewright.control import Control
 from timewright.core.errors import TimewrightError
-from timewright.edge.tokens import Tokens
 from timewright.reconcile import Reconciler
 from timewright.world import World
 
-_FIRST_LINE_S = 15.0  # seconds for a request's head to arrive
-_MOST_HEAD = 32 * 1024
+_GRACE_S = 5.0  # for calls that are under way when the daemon stops
+_IDLE_S = 15  # a connection without a request is closed
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def faces(world: World, reconciler: Reconciler) -> AsyncIterator[None]:
-    """The API of a daemon, for as long as the body lasts."""
+    """The API of a daemon, for as long as it runs."""
     server = ApiServer(Control(world, reconciler), world.config)
     await server.start()
     try:
@@ -41,166 +39,113 @@ async def faces(world: World, reconciler: Reconciler) -> AsyncIterator[None]:
 
 
 class ApiServer:
-    """The API of one daemon. `metrics`: makes the text of /metrics."""
+    """`start` raises TimewrightError when it can't listen or the settings are wrong; `stop` may be called at
+    any time. `metrics`: what /metrics answers."""
 
     def __init__(self, control: Control, config: Config, metrics: Callable[[], bytes] | None = None) -> None:
-        self._config = config
-        access = Access(Tokens(config.tokens_path), config.api.peers, os.geteuid())
-        self._stopping = asyncio.Event()
-        self._app = make_app(control, access, metrics, self._stopping)
-        self._servers: list[tuple[_Server, asyncio.Task[None]]] = []
-        self._directory: int | None = None
+        self.config = config
+        self.context = Context(control, config, Doorkeeper(config), metrics)
+        self._unix: UnixSocket | None = None
+        self._listeners: list[Listener] = []
+        self._states: list[ServerState] = []
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each socket on the network."""
+        network = self._listeners[1:]
+        return [one.getsockname()[:2] for listener in network for one in listener.sockets]
 
     async def start(self) -> None:
-        """Listen. Raises TimewrightError when an address can't be had."""
-        self._serve(self._unix_socket(), tls=False)
-        if self._config.api.listen:
-            self._serve(self._tcp_socket(), tls=bool(self._config.api.tls_cert))
-        for server, _ in self._servers:
-            await server.listening.wait()
-
-    async def stop(self) -> None:
-        """Stop listening; streams end at once."""
-        self._stopping.set()
-        for server, _ in self._servers:
-            server.should_exit = True
-        for _, task in self._servers:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._config.api_socket.unlink(missing_ok=True)
-        if self._directory is not None:
-            os.close(self._directory)
-
-    def _serve(self, listener: socket.socket, *, tls: bool) -> None:
-        base = self._config.base
-        config = uvicorn.Config(
-            self._app,
-            http=_Protocol,
+        _quieten()
+        server = uvicorn.Config(
+            Gate(self.context),
+            loop="none",
             ws="none",
             lifespan="off",
+            interface="asgi3",
             log_config=None,
             access_log=False,
-            server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=2,
-            limit_concurrency=512,
-            h11_max_incomplete_event_size=_MOST_HEAD,
-            ssl_certfile=str(base / self._config.api.tls_cert) if tls else None,
-            ssl_keyfile=str(base / self._config.api.tls_key) if tls and self._config.api.tls_key else None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_IDLE_S,
         )
+        server.load()
         try:
-            config.load()
-        except OSError as error:
-            message = f"api.tls_cert or api.tls_key can't be used: {error.strerror or error}"
-            raise TimewrightError(message, hint="PEM files that this user may read") from None
-        server = _Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]), name="api")
-        self._servers.append((server, task))
+            self._open(server)
+        except BaseException:
+            await self.stop()
+            raise
+        log.get().info(
+            "the API is up", socket=str(self.config.api_socket), listen=self.config.api.listen or "off"
+        )
 
-    def _unix_socket(self) -> socket.socket:
-        """Never open wider than it shall be, not even for an instant."""
-        path = self._config.api_socket
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        before = os.umask(0o177)
-        try:
-            listener.bind(self._short(path))
-        except OSError as error:
-            listener.close()
-            raise TimewrightError(f"api.socket {path} can't be made: {error.strerror}") from None
-        finally:
-            os.umask(before)
-        path.chmod(int(self._config.api.socket_mode, 8))
-        listener.listen(128)
-        return listener
+    async def stop(self) -> None:
+        """Streams end at once, calls under way have a moment, then all is closed."""
+        self.context.closing.set()
+        for listener in self._listeners:
+            await listener.close()
+        if self._unix is not None:
+            self._unix.close()
+        connections = [connection for state in self._states for connection in state.connections]
+        for connection in connections:
+            connection.shutdown()
+        tasks = {task for state in self._states for task in state.tasks}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_GRACE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for connection in connections:
+            connection.transport.close()
+        self._listeners, self._states, self._unix = [], [], None
 
-    def _short(self, path: Path) -> str:
-        """A socket's path fits in 107 bytes or not at all; through its directory any depth works (Linux)."""
-        if len(os.fsencode(path)) <= 100:
-            return str(path)
-        self._directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._directory}/{path.name}"
+    def _open(self, server: uvicorn.Config) -> None:
+        self._unix = UnixSocket(self.config.api_socket, int(self.config.api.socket_mode, 8))
+        self._serve(server, [self._unix.socket], None)
+        if self.config.api.listen:
+            tls = self._tls()
+            self._serve(server, tcp_sockets(self.config.api.listen), tls)
+            self._warn(tls)
 
-    def _tcp_socket(self) -> socket.socket:
-        host, _, port = self._config.api.listen.rpartition(":")
-        try:
-            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-            family, kind, _, _, address = found[0]
-            listener = socket.socket(family, kind | socket.SOCK_CLOEXEC)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(128)
-        except (OSError, ValueError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            hint = "is another process there? `ss -ltnp` tells"
-            raise TimewrightError(f"api.listen {self._config.api.listen}: {why}", hint=hint) from None
-        if not self._config.api.tls_cert and not ipaddress.ip_address(str(address[0])).is_loopback:
+    def _serve(self, server: uvicorn.Config, sockets: list[socket.socket], tls: Tls | None) -> None:
+        state = ServerState()
+        listener = Listener(sockets, factory(server, state), tls)
+        self._states.append(state)
+        self._listeners.append(listener)
+        listener.start(lambda: len(state.connections))
+
+    def _tls(self) -> Tls | None:
+        cert, key = self.config.api_tls
+        if cert is None and key is not None:
+            raise TimewrightError("api.tls_key is set without api.tls_cert", hint="set both, or none")
+        return Tls(cert, key) if cert is not None else None
+
+    def _warn(self, tls: Tls | None) -> None:
+        listen = self.config.api.listen
+        if tls is None and not is_local(split(listen)[0]):
             log.get().warning(
-                "api", because=f"{self._config.api.listen} takes tokens in plain text: set api.tls_cert"
+                "THE API IS OPEN TO THE NETWORK WITHOUT TLS",
+                listen=listen,
+                because="tokens and specs can be read on their way; set api.tls_cert and api.tls_key",
             )
-        return listener
+        if not self.context.doorkeeper.tokens():
+            log.get().warning(
+                "nobody can use the API over the network",
+                because="there are no tokens; timewright token create makes one",
+            )
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """The daemon handles signals, not its API."""
-        yield
+def _quieten() -> None:
+    """What uvicorn would say goes into our log, and only what is a fault of ours: anybody can send what is
+    no HTTP."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.propagate = False
+    logger.setLevel(logging.ERROR)
+    logger.handlers = [_ToOurLog()]
 
 
-class _Protocol(H11Protocol):
-    """Knows the user at the other end of a Unix socket, and doesn't wait for ever for a request's head."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        peer = transport.get_extra_info("socket")
-        if peer is not None and peer.family == socket.AF_UNIX:
-            size = struct.calcsize("3i")
-            _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-            self.client = (UNIX, uid)
-        self._patience = asyncio.get_running_loop().call_later(_FIRST_LINE_S, self._give_up)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.cancel()
-        super().connection_lost(exc)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._patience.cancel()
-        self._patience = asyncio.get_running_loop().call_later(_FIRST_LINE_S + 30, self._give_up)
-
-    def _give_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-
-
-def _clear(path: Path) -> None:
-    """Remove a socket that nobody answers at. Raises TimewrightError when somebody does."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise TimewrightError(f"api.socket {path} is there and is no socket", hint="move it away")
-    probe = socket.socket(socket.AF_UNIX)
-    try:
-        probe.settimeout(1)
-        probe.connect(str(path))
-    except OSError:
-        path.unlink(missing_ok=True)
-    else:
-        raise TimewrightError(f"another daemon answers at {path}", hint="stop it, or set api.socket")
-    finally:
-        probe.close()
+class _ToOurLog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        log.get().error("http", because=record.getMessage().strip(), exc_info=error)

@@ -51,6 +51,7 @@ VERBS = {
     "run": Verb(HOST, "run", "Follow the source and keep this host in line with it, until stopped."),
     "apply": Verb(HOST, "apply", "Bring this host in line with the source once."),
     "config": Verb(HOST, "config", "Show every setting in force, and where it came from."),
+    "token": Verb(HOST, "token", "Make, list and revoke tokens for the API over the network."),
     "completion": Verb(HOST, "completion", "Print what teaches a shell to complete verbs, ids and releases."),
 }
 
