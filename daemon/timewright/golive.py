@@ -98,8 +98,8 @@ class GoLive:
                 await self._put_back(receipt, previous)
                 raise DeployError(
                     Reason.RELOAD_FAILED,
-                    f"its pool's worker process ends, and which of its new releases is to blame can't be told:"
-                    f" {answer.error}",
+                    "its pool's worker process ends, and which of its new releases is to blame can't be"
+                    f" told: {answer.error}",
                 )
             await asyncio.sleep(0.3)  # another newcomer of the pool is at fault: its own deploy takes it out
         return Health.DEGRADED, waiting(answer.reason, answer.error, self.world)
