@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -98,7 +99,7 @@ def outcome_of(error: BaseException) -> str:
     """The code that a call which ends with this error gets."""
     if isinstance(error, RequestError):
         return error.code
-    if isinstance(error, RequestValidationError):
+    if isinstance(error, RequestValidationError | ClientDisconnect):
         return Code.BAD_REQUEST
     if isinstance(error, HTTPException):
         return code_of(error.status_code)
@@ -135,6 +136,10 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_methods(app, request.url.path))
             detail = f"{request.url.path[:200]} has no {request.method}; it has {headers['Allow']}"
         return problem(error.status_code, detail, instance=request.url.path, headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_gone(request: Request, _: Exception) -> Response:
+        return problem(400, "the request broke off", instance=request.url.path)  # nobody reads it
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
