@@ -65,12 +65,8 @@ def _try_all(document: dict[str, Any], url: str, token: str, left_out: set[str])
     schema.config.update(base_url=url)
     tried = 0
     for result in schema.get_all_operations():
-<<<<<<< HEAD
-        operation = result.ok()  # type: ignore[union-attr]
-=======
         assert isinstance(result, Ok), result
         operation = result.ok()
->>>>>>> w-api
         if operation.definition.raw["operationId"] in left_out:
             continue
         for mode in schemathesis.GenerationMode:
