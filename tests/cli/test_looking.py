@@ -69,7 +69,6 @@ STATES: dict[str, tuple[dict[str, Any], str, str]] = {
         "hello.json is gone; kept because prune is off",
         "timewright prune hello",
     ),
-    "on trial": ({"trial_until": NOW + 600}, "on trial: what is new is reverted if it isn't healthy", ""),
     "failed": (
         {"status": Status.DEPLOYMENT_FAILED, "failure": FAILURE, "retry_at": NOW + 7500},
         "TypeCheckFailed: src/workflow.ts:3:1: TS2345; tried again in 2h",

@@ -20,6 +20,7 @@ from timewright.api.protocol import factory
 from timewright.config import Config
 from timewright.control import Control
 from timewright.core.errors import TimewrightError
+from timewright.metrics import Metrics
 from timewright.reconcile import Reconciler
 from timewright.world import World
 
@@ -30,7 +31,7 @@ _IDLE_S = 15  # a connection without a request is closed
 @asynccontextmanager
 async def faces(world: World, reconciler: Reconciler) -> AsyncIterator[None]:
     """The API of a daemon, for as long as it runs."""
-    server = ApiServer(Control(world, reconciler), world.config)
+    server = ApiServer(Control(world, reconciler), world.config, Metrics(world, reconciler).render)
     await server.start()
     try:
         yield

@@ -103,6 +103,11 @@ class Compiler:
             self._judges = Judges(self.toolchain, self.cache, node, self.limits)
 
     @property
+    def restarts(self) -> int:
+        """How often a compiler process was lost in the middle of a job, and started again."""
+        return self._judges.service.crashes if self._judges is not None else 0
+
+    @property
     def identity(self) -> str:
         """Everything about the tools that decides the output; part of every release's digest."""
         return self.identity_for(None)

@@ -57,6 +57,7 @@ class TypeScriptService:
         self._changed = asyncio.Condition()
         self._cold = asyncio.Semaphore(2)
         self._background: set[asyncio.Task[None]] = set()
+        self.crashes = 0  # children that were lost in the middle of a job
         self._started = False
         self._starting = asyncio.Lock()
 
@@ -157,6 +158,7 @@ class TypeScriptService:
 
     async def _after_crash(self, lane: _Lane, error: ChildGoneError, *, last: bool) -> None:
         """Replace a dead child. The same release gets one more try, unless memory was what it wanted."""
+        self.crashes += 1
         hungry = lane.child is not None and lane.child.out_of_memory
         await self._drop(lane)
         if hungry:

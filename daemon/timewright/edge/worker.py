@@ -40,6 +40,7 @@ class WorkerHost:
         headers = {"accept-encoding": "identity"}  # what is packed small can be 8 GiB
         if token:
             headers["authorization"] = f"Bearer {token}"
+        self.failures = 0  # calls without an answer, or with one that made no sense
         self._directory: int | None = None
         self._patience = timeout + 2.0  # in all: a byte now and then is no answer either
         self._socket = Path(url.removeprefix("unix:")) if url.startswith("unix:") else None
@@ -123,6 +124,7 @@ class WorkerHost:
                     if len(data) > _MAX_ANSWER:
                         raise _NoAnswerError("its answer does not end")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            self.failures += 1
             raise _NoAnswerError(_describe(error)) from None
         try:
             answer = httpx.Response(200, content=bytes(data)).json()
