@@ -13,6 +13,7 @@ import pytest
 from fastapi.routing import APIRoute
 from timewright.api.access import LEAST, OPEN
 from timewright.api.app import make_app
+from timewright.api.problems import routes_of
 from timewright.control import Actor, Role
 from timewright.core.errors import RequestError
 
@@ -81,20 +82,9 @@ async def ready(desk: Desk) -> Desk:
 
 
 def routes(desk: Desk) -> Iterator[APIRoute]:
-    for route in _flat(make_app(desk.server.context).routes):
-        if isinstance(route, APIRoute):
-            yield route
-
-
-def _flat(found: Any) -> Iterator[Any]:
-    for route in found:
-        inner = getattr(route, "routes", None) or getattr(
-            getattr(route, "original_router", None), "routes", None
-        )
-        if inner:
-            yield from _flat(inner)
-        else:
-            yield route
+    for route in routes_of(make_app(desk.server.context).routes):
+        assert isinstance(route, APIRoute)
+        yield route
 
 
 async def test_every_route_is_in_the_matrix_with_its_role(ready: Desk) -> None:
