@@ -11,6 +11,7 @@ from typing import Any
 from timewright import log
 from timewright.build import Builder, SupersededError, timed
 from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
+from timewright.core.differences import Kind
 from timewright.core.digest import SHORT
 from timewright.core.errors import DeployError, Reason
 from timewright.core.pins import why_pinned
@@ -212,11 +213,12 @@ class Applier:
             raise DeployError(
                 Reason.ROLLBACK_FAILED, "it is not kept any more", hint="choose another release"
             )
-        damage = await asyncio.to_thread(releases.damage, workflow_id, short)
+        found = await asyncio.to_thread(releases.differences, workflow_id, short)
+        damage = [item for item in found if item.kind is not Kind.ADDED]  # what lies beside harms nothing
         if damage:
             raise DeployError(
                 Reason.ROLLBACK_FAILED,
-                f"it is not as it was built ({damage})",
+                f"it is not as it was built ({damage[0].line})",
                 hint="choose another release, or deploy its spec again",
             )
         return receipt
@@ -373,8 +375,10 @@ class Applier:
         """Retention: what is old and not needed goes. It fails no deploy."""
         settings, world = self.world.config.releases, self.world
         record = world.record(receipt.workflow_id)
-        needed = {digest[:SHORT] for digest in (record.previous, record.proven) if digest}
+        pinned = record.pin.digest if record.pin else ""
         try:
+            back = world.earlier(record)
+            needed = {digest[:SHORT] for digest in (record.previous, record.proven, back, pinned) if digest}
             gone = world.releases.collect(
                 receipt.workflow_id,
                 {receipt.release, *needed},

@@ -18,8 +18,11 @@ from timewright.core.errors import Code, RequestError
 from timewright.core.plan import suspension_of
 from timewright.core.state import Asked, Pin, Pinned, Record, Status, Suspension
 from timewright.core.worlds import Broken, Wanted
+from timewright.diffing import diff_view
+from timewright.drift import drift_view
 from timewright.edge.desk import Operation
 from timewright.edge.releases import Receipt
+from timewright.policies import Defaults
 from timewright.reconcile import Reconciler
 from timewright.specfile import SpecFiles
 from timewright.views import View
@@ -130,13 +133,17 @@ class Control:
 
     async def diff(self, actor: Actor, workflow_id: str, a: str, b: str) -> View:
         """What differs between two releases; short ids, or `live`, `previous`, `wanted`."""
-        self._find(actor, workflow_id)
-        raise NotImplementedError
+        record = self._find(actor, workflow_id)
+        return await diff_view(self.world, workflow_id, a, b, self._defaults(record))
 
     async def drift(self, actor: Actor, workflow_id: str) -> View:
         """How the live release differs from what was built; looks at the tree now."""
-        self._find(actor, workflow_id)
-        raise NotImplementedError
+        record = self._find(actor, workflow_id)
+        return await drift_view(self.world, workflow_id, self._defaults(record))
+
+    def _defaults(self, record: Record) -> Defaults:
+        """What policies give to the workflow's spec."""
+        return self.reconciler.source.defaults(record.source) or ()
 
     def operation(self, actor: Actor, operation_id: str) -> View:
         """views.operation_view of one that the actor may see."""

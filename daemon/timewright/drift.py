@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from timewright import log
-from timewright.core.differences import Difference, Kind, lines
+from timewright.core.diff import MOST_FILES, Text, as_diff, proven, text_of
+from timewright.core.differences import Difference, Kind, lines, ordered
 from timewright.core.digest import SHORT
+from timewright.core.errors import Code, DeployError, RequestError
 from timewright.core.state import Record, Status
+from timewright.diffing import Defaults, given_texts, prepare_spec, read_release
+from timewright.edge import source
+from timewright.edge.inspection import PACKAGES
 from timewright.edge.pools import Key
 from timewright.edge.releases import Receipt
 from timewright.edge.treewatch import ALL, TreeWatch
+from timewright.views import View
 from timewright.world import World
 
 #: Each release is read in full every so many rounds, the others by their stamps (edge/inspection.py).
@@ -184,3 +190,100 @@ def look(world: World, workflow_id: str, release: str, *, full: bool = True) -> 
 
 def _of_pool(key: Key, name: str) -> Difference:
     return Difference("", Kind.MISSING, f"{name} of pool {key[0]}/{key[1]} is missing")
+
+
+# As a view -------------------------------------------------------------------------------------
+
+
+async def drift_view(world: World, workflow_id: str, defaults: Defaults = ()) -> View:
+    """How what is live differs from what was built, with the texts of what was changed where those can be had
+    again. Looks at the tree now. Raises RequestError(NOT_FOUND) when nothing is live."""
+    record = world.record(workflow_id)
+    if not record.applied:
+        raise RequestError(Code.NOT_FOUND, f"nothing of {workflow_id} is live")
+    return await asyncio.to_thread(_drift, world, record, tuple(defaults))
+
+
+def _drift(world: World, record: Record, defaults: Defaults) -> View:
+    workflow_id, release = record.workflow_id, record.applied[:SHORT]
+    differences = look(world, workflow_id, release)
+    live = world.receipts.get(workflow_id)
+    if live is not None:
+        key = (live.namespace, live.task_queue)
+        lost = world.pools.lost(key)
+        differences += [_of_pool(key, lost)] if lost else []
+    found = ordered(differences)
+    receipt = world.releases.sealed(workflow_id, release)
+    texts = _Built(world, record, receipt, defaults) if receipt is not None else None
+    shown = [_difference(item, texts, count) for count, item in enumerate(found[:1000])]
+    return {
+        "workflowId": workflow_id,
+        "release": release,
+        "drifted": bool(found),
+        "drift": list(lines(found)),
+        "differences": shown,
+        "more": max(0, len(found) - len(shown)),
+    }
+
+
+def _difference(item: Difference, built: _Built | None, count: int) -> View:
+    diff, note = None, ""
+    if item.kind is Kind.CHANGED and built is not None:
+        if count < MOST_FILES:
+            diff, note = built.diff(item.path)
+        else:
+            note = f"only the first {MOST_FILES} files are shown as text"
+    elif item.kind is Kind.ADDED:
+        note = "nobody knows what it holds: not shown"
+    return {
+        "path": item.path or None,
+        "kind": item.kind,
+        "line": item.line,
+        "diff": diff,
+        "note": note or None,
+    }
+
+
+class _Built:
+    """Gets again what a release was built with: from its spec, the compile cache, other releases. Its digest
+    proves each text."""
+
+    def __init__(self, world: World, record: Record, receipt: Receipt, defaults: Defaults) -> None:
+        self.world, self.receipt = world, receipt
+        self.root = world.releases.path(receipt.workflow_id, receipt.release)
+        self._places = (record.source, defaults)
+        self._made: Mapping[str, str] | None = None
+
+    def diff(self, path: str) -> tuple[str | None, str]:
+        """(unified diff or None, note)."""
+        digest = self.receipt.files.get(path)
+        if digest is None or path == PACKAGES:
+            return None, ""
+        now = read_release(self.root, path)
+        new = now if isinstance(now, Text) else text_of(now)
+        if new.text is None:
+            return None, new.why
+        old = proven((self._texts().get(path), *self._elsewhere(path, digest)), digest)
+        if old is None:
+            return (
+                None,
+                "what was built can't be had again here: its spec has changed since, or the cache let it go",
+            )
+        return as_diff(path, text_of(old.encode("utf-8", "surrogatepass")), new, self.receipt.env.values())
+
+    def _texts(self) -> Mapping[str, str]:
+        if self._made is None:
+            try:
+                prepared = prepare_spec(self.world, *self._places)
+                self._made = {**given_texts(prepared), **self.world.cache.texts(prepared.compile_key)}
+            except (source.UnreadableError, DeployError):
+                self._made = {}
+        return self._made
+
+    def _elsewhere(self, path: str, digest: str) -> Iterable[str | None]:
+        """The same file in other releases that are kept."""
+        releases = self.world.releases
+        for other in releases.kept(self.receipt.workflow_id):
+            if other.release != self.receipt.release and other.files.get(path) == digest:
+                data = read_release(releases.path(other.workflow_id, other.release), path)
+                yield None if isinstance(data, Text) else text_of(data).text

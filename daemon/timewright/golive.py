@@ -6,9 +6,11 @@ import asyncio
 
 from timewright.build import timed
 from timewright.core.errors import DeployError, Problem, Reason
-from timewright.core.state import Health
+from timewright.core.state import Health, Status
+from timewright.core.verdict import named
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
+from timewright.edge.worker import Reloaded
 from timewright.pooling import Pooling
 from timewright.world import World
 
@@ -82,7 +84,8 @@ class GoLive:
                 return Health.HEALTHY, ""
             if answer.reason != "LoadFailed":
                 break
-            if receipt.workflow_id in answer.failed or not answer.failed:
+            guilty = self._guilty(receipt, answer)
+            if guilty == receipt.workflow_id:
                 await self._put_back(receipt, previous)
                 text = answer.failed.get(receipt.workflow_id) or answer.error
                 raise DeployError(
@@ -91,8 +94,32 @@ class GoLive:
                     problems=[Problem(receipt.workflows or "", f"the worker can't load it: {text}")],
                     hint="it compiles, but fails when it is loaded; the release before goes on",
                 )
+            if not guilty:
+                await self._put_back(receipt, previous)
+                raise DeployError(
+                    Reason.RELOAD_FAILED,
+                    "its pool's worker process ends, and which of its new releases is to blame can't be"
+                    f" told: {answer.error}",
+                )
             await asyncio.sleep(0.3)  # another newcomer of the pool is at fault: its own deploy takes it out
         return Health.DEGRADED, waiting(answer.reason, answer.error, self.world)
+
+    def _guilty(self, receipt: Receipt, answer: Reloaded) -> str:
+        """Who is to blame that the pool can't be loaded: the workflow itself where nobody else is new in the
+        pool, another one, or '' where that can't be told."""
+        if receipt.workflow_id in answer.failed:
+            return receipt.workflow_id
+        if answer.failed:
+            return next(iter(answer.failed))
+        world = self.world
+        pool = [r for r in world.receipts.values() if r.placement.pool == receipt.placement.pool]
+        if found := named(answer.error, {r.workflow_id: r.release for r in pool}):
+            return found
+        others = [r.workflow_id for r in pool if r.workflow_id != receipt.workflow_id]
+        new = [
+            name for name in others if world.record(name).status in (Status.DEPLOYING, Status.ROLLING_BACK)
+        ]
+        return "" if new else receipt.workflow_id
 
     async def _put_back(self, receipt: Receipt, previous: Receipt | None) -> None:
         """Make live again what was, after the host refused the new release."""

@@ -138,7 +138,7 @@ class World:
         )
         if workflow_id:
             self.records[workflow_id] = changed
-        worse = new in (Health.DEGRADED, Health.MISSING) or kind == "drift"
+        worse = new in (Health.DEGRADED, Health.MISSING) or (kind == "drift" and bool(fields.get("drift")))
         say = log.get().warning if worse else log.get().info
         say(kind, workflow=workflow_id, old=old, new=new, because=because, **({"by": actor} if actor else {}))
         self.changed(Change(kind, record, changed))

@@ -26,7 +26,7 @@ FAILURE = Failure(
 #: What is not as usual with a workflow → what `status` says of it, and the command that helps.
 STATES: dict[str, tuple[dict[str, Any], str, str]] = {
     "suspended": (
-        {"suspension": Suspension("alice", NOW, "holidays", NOW + 7300)},
+        {"suspension": Suspension("alice", NOW, "holidays", NOW + 7500)},
         "suspended by alice: holidays (2h left)",
         "timewright resume hello",
     ),
@@ -71,8 +71,8 @@ STATES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "on trial": ({"trial_until": NOW + 600}, "on trial: what is new is reverted if it isn't healthy", ""),
     "failed": (
-        {"status": Status.DEPLOYMENT_FAILED, "failure": FAILURE, "retry_at": NOW + 130},
-        "TypeCheckFailed: src/workflow.ts:3:1: TS2345; tried again in 2m",
+        {"status": Status.DEPLOYMENT_FAILED, "failure": FAILURE, "retry_at": NOW + 7500},
+        "TypeCheckFailed: src/workflow.ts:3:1: TS2345; tried again in 2h",
         "timewright show hello",
     ),
     "unhealthy": (
@@ -251,7 +251,7 @@ def operation(**changes: Any) -> dict[str, Any]:
 def test_logs_tells_each_kind_of_event_in_words(shell: Shell, daemon: FakeDaemon) -> None:
     daemon.events = [
         event(1, old="DEPLOYED", new="DEPLOYING", because="hello.json changed"),
-        event(2, because="live", timings={"check": 100.4, "publish": 9.9}),
+        event(2, because="live", timings={"check": 100.4, "publish": 9.9}, actor="source"),
         event(3, kind="health", old="Progressing", new="Healthy", because="served"),
         event(4, kind="pin", old="", new="pin to 302632518e67", because="pinned", actor="bob"),
         event(5, kind="suspension", old="suspended", new="", because="resumed by bob", actor="bob"),
@@ -267,6 +267,15 @@ def test_logs_tells_each_kind_of_event_in_words(shell: Shell, daemon: FakeDaemon
     assert lines[4] == f"{pad}suspension suspended ended  resumed by bob"
     assert lines[5] == f"{'(all)':26}suspension suspended  all"
     assert lines[6] == f"{pad}new here → DEPLOYED  found in the tree"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1, "1s"), (59, "1m"), (119.9, "2m"), (7190, "2h"), (86_399, "1d"), (-5, "0s")]
+)
+def test_what_was_just_set_for_a_time_has_all_of_it_left(seconds: float, text: str) -> None:
+    from timewright.cli.common import left
+
+    assert left(NOW + seconds, NOW) == text
 
 
 def test_logs_json_is_a_line_an_event(shell: Shell, daemon: FakeDaemon) -> None:

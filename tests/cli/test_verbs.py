@@ -188,7 +188,8 @@ def test_bash_completes_ids_with_its_script(shell: Shell, daemon: FakeDaemon) ->
     daemon.workflows = {name: workflow(name) for name in ("hello", "help", "order")}
     (shell.home / "timewright").write_text(f'#!/bin/sh\nexec {sys.executable} -m timewright.cli.main "$@"\n')
     (shell.home / "timewright").chmod(0o755)
-    ask = "COMP_WORDS=(timewright deploy he); COMP_CWORD=2; _timewright_completion; echo ${COMPREPLY[@]}"
+    words = "COMP_WORDS=(timewright deploy he); COMP_CWORD=2"
+    ask = f"{words}; _timewright_completion timewright; echo ${{COMPREPLY[@]}}"
     done = subprocess.run(
         ["bash", "-c", f'eval "$(timewright completion bash)"; {ask}'],
         capture_output=True,

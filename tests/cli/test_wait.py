@@ -15,7 +15,7 @@ from tests.cli.conftest import Shell
 from tests.cli.fake import DIGEST, FakeDaemon, serving, workflow
 
 NOW = time.time()
-SOON, LATER = NOW + 60, NOW + 3600
+SOON, LATER = NOW + 7200, NOW + 86_400
 
 FAILED: dict[str, Any] = {
     "status": Status.DEPLOYMENT_FAILED,
@@ -59,7 +59,10 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         "!!!.!",
     ),
     "pinned where it is": (PINNED, "++!.."),
-    "pinned for a moment": ({**PINNED, "pin": Pin(Pinned.PIN, DIGEST, "bob", NOW, until=NOW + 5)}, "++!.."),
+    "pinned for a moment": (
+        {**PINNED, "pin": Pin(Pinned.PIN, DIGEST, "bob", NOW, until=NOW + 3600)},
+        "++!..",
+    ),
     "pinned longer than we wait": (
         {**PINNED, "pin": Pin(Pinned.PIN, DIGEST, "bob", NOW, until=LATER)},
         "++!..",
@@ -68,7 +71,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "undeployed": ({"status": Status.UNDEPLOYED, "applied": ""}, "..++."),
     "undeploying": ({"status": Status.UNDEPLOYING}, "....."),
     "suspended": (SUSPENDED, "+!+!!"),
-    "suspended for a moment": ({"suspension": Suspension("bob", NOW, until=NOW + 5)}, "+.+.."),
+    "suspended for a moment": ({"suspension": Suspension("bob", NOW, until=NOW + 3600)}, "+.+.."),
     "suspended after a failure": ({**FAILED, **SUSPENDED}, "!!!!!"),
     "gone but kept": (GONE, "++!!!"),
     "waiting for another": (

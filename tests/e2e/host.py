@@ -139,15 +139,25 @@ class Host:
 
     def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         verb, *rest = arguments
-        options = [] if verb == "validate" else self.where()
+        options = [] if verb in ("validate", "token") else self.where()
         return subprocess.run(
             [*self._timewright(), verb, *options, *rest],
-            env=self.environment(),
+            env=self.environment(TIMEWRIGHT_DATA_DIRECTORY=str(self.data)),
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=check,
         )
+
+    def is_ready(self) -> bool:
+        """Whether the daemon's API says so."""
+        with socket.socket(socket.AF_UNIX) as line:
+            try:
+                line.connect(str(self.data / "api.sock"))
+                line.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                return line.recv(100).startswith(b"HTTP/1.1 200")
+            except OSError:
+                return False
 
     def status(self, workflow_id: str) -> dict[str, Any]:
         """What `timewright status ID --json` says; {} while it doesn't know the workflow. Read in

@@ -163,3 +163,17 @@ def test_leftovers_of_a_crash_are_swept_at_the_start(pools: Pools) -> None:
     (pools.begin(KEY) / "half").touch()
     pools.prepare()
     assert leftovers(pools.data) == []
+
+
+@pytest.mark.parametrize("name", ["pool.toml", "workflows.js"])
+def test_a_version_that_lost_a_file_is_no_version_and_is_replaced_whole(pools: Pools, name: str) -> None:
+    version = publish(pools, ONE)
+    assert pools.lost(KEY) == ""
+    pools.make_current(KEY, version)
+    assert (pools.has(KEY, version), pools.lost(KEY)) == (True, "")
+    (pools.home(KEY) / version / name).unlink()
+    assert pools.current(KEY) is None
+    assert (pools.has(KEY, version), pools.lost(KEY)) == (False, name)
+    assert publish(pools, ONE) == version
+    assert (pools.has(KEY, version), pools.lost(KEY)) == (True, "")
+    assert leftovers(pools.data) == []

@@ -162,8 +162,10 @@ def ago(at: float, now: float | None = None) -> str:
 
 
 def left(at: float, now: float | None = None) -> str:
-    """The same until a moment; '' for never."""
-    return lasting(at - (now or time.time())) if at else ""
+    """The same until a moment, rounded: what was set for 2h a moment ago has 2h left. '' for never."""
+    seconds = at - (now or time.time())
+    unit = next((size for size in (86400, 3600, 60) if seconds > 0.95 * size), 1)
+    return lasting(seconds + unit / 2) if at else ""
 
 
 def lasting(seconds: float) -> str:

@@ -40,9 +40,10 @@ def _what(event: View) -> str:
 
 
 def _by(event: View) -> str:
-    """Who did it, where the explanation doesn't say."""
+    """Which person did it, where the explanation doesn't say."""
     by = event.get("by") or ""
-    return f" [dim]by {safe(by)}[/]" if by and by not in event["because"] else ""
+    told = not by or by in event["because"] or by in ("source", "timewright")
+    return "" if told else f" [dim]by {safe(by)}[/]"
 
 
 def follow(sight: Sight, workflow_id: str | None, last: int) -> Iterator[View]:

@@ -90,7 +90,7 @@ def sdk_pin(package: Mapping[str, Any], lock: str | None, provided: Provided) ->
     ours was meant to."""
     if provided.sdk == "off":
         return ""
-    for name, wanted in _asked(package).items():
+    for name, wanted in asked_packages(package).items():
         if name.startswith(_SDK) and is_range(wanted) and not admits(wanted, provided.sdk):
             return f"package.json pins {name} {wanted}, and shared workers of this host run {provided.sdk}"
     return ""
@@ -99,14 +99,14 @@ def sdk_pin(package: Mapping[str, Any], lock: str | None, provided: Provided) ->
 def typescript_pin(package: Mapping[str, Any], lock: str | None) -> str | None:
     """The version or range of TypeScript that a spec pins, None when it pins none: the lock's exact
     version where that fits the range."""
-    wanted = _asked(package).get("typescript")
+    wanted = asked_packages(package).get("typescript")
     if wanted is None or not is_range(wanted) or wanted.strip() in ("", "*", "x"):
         return None
     locked = _locked(lock).get("typescript")
     return locked if locked is not None and admits(wanted, locked) else wanted
 
 
-def _asked(package: Mapping[str, Any]) -> dict[str, str]:
+def asked_packages(package: Mapping[str, Any]) -> dict[str, str]:
     """All that package.json names with a version: name → what it says; `dependencies` win."""
     asked: dict[str, str] = {}
     for kind in ("peerDependencies", "devDependencies", "optionalDependencies", "dependencies"):
@@ -250,7 +250,9 @@ class _Reader:
 
     def _check_own_sdk(self) -> None:
         """An SDK of the spec's own must be whole, of one version, and of a kind that we know."""
-        asked = {name: wanted for name, wanted in _asked(self.package).items() if name.startswith(_SDK)}
+        asked = {
+            name: wanted for name, wanted in asked_packages(self.package).items() if name.startswith(_SDK)
+        }
         locked = _locked(self.lock)
         for name, wanted in sorted(asked.items()):
             where = f'packageJson.dependencies["{name}"]'
@@ -296,7 +298,7 @@ class _Reader:
                 "package-lock.json can't be used (lockfileVersion 2 or 3 is needed); ignored"
             )
             return None
-        if _asked(root) != _asked(self.package):
+        if asked_packages(root) != asked_packages(self.package):
             self.warnings.append("package-lock.json is not of this package.json; ignored: run npm install")
             return None
         for path, entry in entries.items():

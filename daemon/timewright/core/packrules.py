@@ -29,6 +29,11 @@ _SECRETS = GitIgnoreSpec.from_lines(
 _MOST_HOPS = 16
 
 
+def may_hold_secrets(path: str) -> bool:
+    """Whether files of that name are known to hold secrets."""
+    return bool(_SECRETS.match_file(path))
+
+
 class GlobError(ValueError):
     """A pattern that means nothing; its text says which."""
 

@@ -154,8 +154,13 @@ def _crashed(workflow_id: str, slot: Slot, youngest: Mapping[str, str]) -> Verdi
 
 def culprit(slot: Slot) -> str:
     """The workflow whose code the last words of a crash name first; '' when they name none of the pool."""
-    for workflow_id, release in _FRAME.findall(slot.error):
-        if slot.releases.get(workflow_id) == release:
+    return named(slot.error, slot.releases)
+
+
+def named(words: str, releases: Mapping[str, str]) -> str:
+    """The first of these workflows (id → release) whose code the last words of a crash name; '' for none."""
+    for workflow_id, release in _FRAME.findall(words):
+        if releases.get(workflow_id) == release:
             return str(workflow_id)
     return ""
 

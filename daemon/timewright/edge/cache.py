@@ -68,6 +68,14 @@ class CompileCache:
                     temporary.unlink(missing_ok=True)
                 self._touch(key, len(data))
 
+    def texts(self, key: str) -> Mapping[str, str]:
+        """The output for `key`, path → text, to be looked at; nothing when it isn't there."""
+        try:
+            found: Mapping[str, str] = _opened((self.root / key).read_bytes())["files"]
+        except (OSError, ValueError, KeyError, zlib.error):
+            return {}
+        return found
+
     # housekeeping
 
     def _index(self) -> dict[str, int]:

@@ -177,6 +177,16 @@ class Dependencies:
             running.waiting -= 1
             running.listeners.remove(progress)
 
+    def versions(self, key: str) -> dict[str, str]:
+        """The packages of a set, name → version (where one is there more than once, the topmost); nothing
+        for one that isn't there, or that is only the toolchain's."""
+        try:
+            listed = tomllib.loads((self.root / key / _RECEIPT).read_text("utf-8"))["versions"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        named = {path.removeprefix("node_modules/"): str(version) for path, version in listed.items()}
+        return {name: version for name, version in named.items() if "node_modules/" not in name}
+
     # installing
 
     async def _install(self, needs: Needs, home: Path, say: Progress) -> Installed:

@@ -133,6 +133,10 @@ class Releases:
             return (), found
         return (Difference(RECEIPT, Kind.RECEIPT, f"{RECEIPT} {line}"),), known[1] if known else None
 
+    def sealed(self, workflow_id: str, release: str) -> Receipt | None:
+        """A release's receipt as it was published, as far as we have seen it, whatever lies there now."""
+        return self._judge_receipt(workflow_id, release)[1]
+
     def folders(self, workflow_id: str, release: str) -> list[Path]:
         """The directories of a release that was looked at, its own first; whether or not they are there."""
         root = self.path(workflow_id, release)
