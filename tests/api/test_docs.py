@@ -20,7 +20,7 @@ TABLE = re.compile(r"<!-- calls -->\n.*?<!-- end -->", re.DOTALL)
 def _table(desk: Desk) -> str:
     rows = ["| call | least role | |", "|---|---|---|"]
     for route in routes(desk):
-        (method,) = route.methods or ()
+        [method] = sorted(route.methods or ["?"])
         role = "anybody" if route.path in OPEN else LEAST[route.operation_id or ""].name.lower()
         rows.append(f"| `{method} {route.path}` | {role} | {route.summary} |")
     return "\n".join(["<!-- calls -->", *rows, "<!-- end -->"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 import ssl
 import subprocess
 import time
@@ -90,6 +91,15 @@ async def test_a_token_that_runs_out_is_refused_from_then_on(desk: Desk) -> None
     async with asyncio.timeout(10):
         while (await call.get(PATH)).status_code == 200:
             await asyncio.sleep(0.1)
+
+
+async def test_answers_are_not_held_back_for_more_to_come(desk: Desk) -> None:
+    """Without TCP_NODELAY each takes 40 ms longer; asyncio sets it only on sockets that name their protocol."""
+    call = desk.tcp()
+    await call.get("/healthz")
+    (connection,) = desk.server._states[1].connections
+    plug = connection.transport.get_extra_info("socket")
+    assert plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 # TLS -------------------------------------------------------------------------------------------
