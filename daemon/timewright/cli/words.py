@@ -35,7 +35,6 @@ def notes(view: View, now: float | None = None) -> list[Note]:
     """All that isn't as usual with a workflow, the worst first."""
     at = time.time() if now is None else now
     found = [*_failure(view, at), *_decisions(view, at), *_hold(view), *_health(view), *_drift(view)]
-    found += _trial(view, at)
     return sorted(found, key=lambda note: (BAD, WARN, INFO).index(note.level))
 
 
@@ -111,8 +110,3 @@ def _drift(view: View) -> Iterator[Note]:
         more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
         text = f"changed by hand: {', '.join(drift[:3])}{more}"
         yield Note(WARN, "drifted", text, f"timewright diff {view['workflowId']} --drift")
-
-
-def _trial(view: View, now: float) -> Iterator[Note]:
-    if moment(view.get("trialUntil")) > now:
-        yield Note(INFO, "on trial", "on trial: what is new is reverted if it isn't healthy")
