@@ -94,7 +94,7 @@ async def test_a_token_that_runs_out_is_refused_from_then_on(desk: Desk) -> None
 
 
 async def test_answers_are_not_held_back_for_more_to_come(desk: Desk) -> None:
-    """Without TCP_NODELAY each takes 40 ms longer; asyncio sets it only on sockets that name their protocol."""
+    """Without TCP_NODELAY each takes 40 ms more; asyncio sets it on sockets that name their protocol."""
     call = desk.tcp()
     await call.get("/healthz")
     (connection,) = desk.server._states[1].connections
