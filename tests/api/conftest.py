@@ -44,6 +44,7 @@ class Desk:
         for client in self._clients:
             await client.aclose()
         await self.server.stop()
+        await asyncio.wait_for(self.bench.reconciler.settled(), 10)
 
     async def _passes(self) -> None:
         while True:

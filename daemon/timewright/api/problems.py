@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -148,12 +148,19 @@ def install(app: FastAPI) -> None:
 
 def _methods(app: FastAPI, path: str) -> list[str]:
     """What can be done with a path, by all its routes."""
-    found: set[str] = set()
-    for route in app.routes:
-        pattern, methods = getattr(route, "path_regex", None), getattr(route, "methods", None)
-        if pattern is not None and methods and pattern.match(path):
-            found |= methods
-    return sorted(found)
+    return sorted(
+        {m for route in routes_of(app.routes) if route.path_regex.match(path) for m in route.methods}
+    )
+
+
+def routes_of(found: Iterable[Any]) -> Iterator[Any]:
+    """All routes, also those of routers inside."""
+    for route in found:
+        inner = getattr(getattr(route, "original_router", route), "routes", None)
+        if inner is not None:
+            yield from routes_of(inner)
+        else:
+            yield route
 
 
 def _place(location: Iterable[Any]) -> str:
