@@ -1,4 +1,4 @@
-"""Metrics over a real world with the mock compiler; docs/metrics.md, the alerts and the dashboard are held to them."""
+"""Metrics over a real world with the mock compiler; the page, the alerts and the board are held to them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ NAME = re.compile(r"\b(?:timewright|process|python)_[a-z_]+\b")
 HEAD = """\
 # Metrics
 
-`GET /metrics` of the API, in Prometheus' text format, for callers that see all workflows: a viewer's token without
-owners (`timewright token create prometheus --role viewer`). [grafana.json](grafana.json) is a dashboard to
-import, [alerts.yaml](alerts.yaml) are rules to load. This page is made by `UPDATE_DOCS=1 pytest
+`GET /metrics` of the API, in Prometheus' text format, for callers that see all workflows: a viewer's token
+without owners (`timewright token create prometheus --role viewer`). [grafana.json](grafana.json) is a
+dashboard to import, [alerts.yaml](alerts.yaml) are rules to load. This page is made by `UPDATE_DOCS=1 pytest
 tests/test_metrics.py`; a test compares.
 
 ```yaml
@@ -40,8 +40,8 @@ scrape_configs:
     static_configs: [{ targets: ["host:8080"] }]
 ```
 
-Only `timewright_workflow_healthy` and `timewright_workflow_synced` have one series for each workflow: alerts have
-to name it. All else is counted by word. The worker host has metrics of its own: `GET /metrics` on its socket.
+Only `timewright_workflow_healthy` and `timewright_workflow_synced` have a series for each workflow: alerts
+have to name it. All else is counted by word. The worker host has metrics of its own: `GET /metrics` at its socket.
 
 | metric | kind | labels | what |
 |---|---|---|---|

@@ -157,12 +157,15 @@ async def test_ids_of_a_history_that_was_lost_begin_anew(desk: Desk) -> None:
         assert int(first.id) == 1
 
 
-async def test_one_who_missed_too_much_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_MOST_MISSED", 2)
+async def test_one_who_missed_a_lot_gets_all_of_it_in_order(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_BATCH", 2)
     for word in ("x", "y", "z"):
         await put(desk, "one", word)
     async with Listening(desk.unix(), after=0) as ear:
-        assert (await ear.until(3))[0].kind == "gap"
+        ids = [int(event.id) for event in await ear.until(7)]
+        assert ids == list(range(1, len(ids) + 1))
 
 
 async def test_an_idle_stream_costs_nothing(desk: Desk) -> None:

@@ -184,8 +184,8 @@ async def follow_events(
 ) -> Response:
     """Server-sent events: `event` is the kind, `id` the event's id, `data` the same object as in /logs.
     Send the last id (Last-Event-ID, or `after`) and nothing is missed. `reset`: ids have begun anew, since
-    the history was lost; `gap`: too much was missed. A comment comes every 15 s. It ends when the daemon
-    stops, or when you are no longer let in."""
+    the history was lost. A comment comes every 15 s. It ends when the daemon stops, or when you are no longer
+    let in."""
     actor = actor_of(request)
     if last_event_id is not None:
         if not (last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id[:20]) <= _MOST_ID):

@@ -15,7 +15,7 @@ from timewright.core.errors import RequestError
 from timewright.views import View
 
 _STILL_HERE_S = 15.0  # a sign of life, for proxies and for finding out that nobody listens
-_MOST_MISSED = 10_000  # events that are sent again to one who was away
+_BATCH = 500  # events that are read at once for one who was away
 
 
 async def events(
@@ -34,12 +34,12 @@ async def events(
         yield _event("reset", None, {"because": "the history was lost; event ids have begun anew"})
     while not context.closing.is_set():
         newest = state.last_event()
-        found = context.control.events(actor, workflow_id=workflow_id, after=seen, last=_MOST_MISSED)
-        if len(found) == _MOST_MISSED:
-            because = f"more than {_MOST_MISSED} events were missed; older ones are left out"
-            yield _event("gap", None, {"because": because})
+        found = context.control.events(actor, workflow_id=workflow_id, after=seen, first=_BATCH)
         for view in found:
             yield _event(str(view["kind"]), int(view["id"]), view)
+        if len(found) == _BATCH:
+            seen = int(found[-1]["id"])
+            continue
         seen = newest
         await _wait(context, seen)
         if state.last_event() <= seen:
