@@ -41,7 +41,7 @@ scrape_configs:
 ```
 
 Only `timewright_workflow_healthy` and `timewright_workflow_synced` have a series for each workflow: alerts
-have to name it. All else is counted by word. The worker host has metrics of its own: `GET /metrics` at its socket.
+have to name it. All else is counted by word. The worker host has metrics of its own (`GET /metrics`).
 
 | metric | kind | labels | what |
 |---|---|---|---|
