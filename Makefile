@@ -28,7 +28,8 @@ test: setup ## lint, types and the tests that need no server
 	cd worker && npm test --silent
 
 e2e: setup temporal ## the same against a real Temporal server
-	TEMPORAL_CLI="$$(command -v temporal)" pytest -q -m e2e
+	export TEMPORAL_CLI="$$(command -v temporal)"; \
+	  pytest -q -m "e2e and not quiet" -n 3 --dist worksteal; pytest -q -m "e2e and quiet"
 	cd worker && TEMPORAL_CLI="$$(command -v temporal)" node --test --test-timeout=300000 dist/test/temporal.test.js
 
 temporal: ## the temporal command: the one on PATH, else built into .cache/bin (about 3 minutes, needs Go)

@@ -69,6 +69,7 @@ async def test_an_edited_spec_serves_the_next_execution_without_a_restart(host: 
     assert host.worker.poll() is None
 
 
+@pytest.mark.quiet
 async def test_updates_under_load_lose_no_execution_and_hold_none_up(host: Host, client: Client) -> None:
     """The trap is ten seconds long: an execution that the old worker had cached, or a task that was
     handed to a poll just cut. Five are far from it, and from what a noisy machine adds."""

@@ -11,11 +11,11 @@ from temporalio.client import Client
 from tests.e2e.host import Host, run_workflow
 from tests.e2e.specs import greeter
 
-BOOM = "\nsetTimeout(() => { throw new Error('no payment gateway'); }, 1000);\n"
+BOOM = "\nsetTimeout(() => { throw new Error('no payment gateway'); }, 4000);\n"
 
 
 def crashing(workflow_id: str, word: str, **deploy: Any) -> dict[str, Any]:
-    """A release that compiles, loads, polls, and takes its worker process down a second later."""
+    """A release that compiles, loads, polls, and takes its worker process down seconds later."""
     spec = greeter(workflow_id, word, **deploy)
     spec["activitiesCode"] += BOOM
     return spec
@@ -70,7 +70,9 @@ async def test_a_crash_in_a_shared_pool_reverts_its_culprit_and_nobody_else(
     await host.until_served("bad")
     host.put("bad.json", crashing("bad", "worse", queue="shared"))
     host.put("good.json", greeter("good", "better", queue="shared"))
-    await host.until_status("bad", "ROLLED_BACK", health="Healthy")
+    gone_back = ("ROLLED_BACK", "DEPLOYMENT_FAILED")  # the latter if it crashed before it was served
+    await host.until("it is reverted", lambda: host.status("bad").get("status") in gone_back)
+    await host.until("the neighbour is new", lambda: host.status("good")["previousRelease"] is not None)
     await host.until_served("good")
     assert await run_workflow(client, "good", "x", queue="shared") == "better x"
     assert await run_workflow(client, "bad", "x", queue="shared") == "bad x"
