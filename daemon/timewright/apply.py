@@ -166,12 +166,13 @@ class Applier:
         record = world.record(workflow_id)
         pin = record.pin
         reverted = pin is not None and pin.kind is Pinned.REVERT
+        asked = record.request
         record = world.move(
             record,
             Status.ROLLING_BACK,
             because,
             digest=digest,
-            actor=pin.actor if pin else OURSELVES,
+            actor=asked.actor if asked else pin.actor if pin else OURSELVES,
             held="",
             held_reason="",
             request=None,
@@ -183,7 +184,8 @@ class Applier:
         try:
             with timed(timings, "verify"):
                 receipt = await self._kept(workflow_id, digest)
-            health, reason = await self.live.switch(receipt, previous, timings)
+            again = asked is not None and previous is not None and previous.digest == digest
+            health, reason = await self.live.switch(receipt, previous, timings, fresh=again)
         except Exception as error:
             failed = as_deploy_error(error)
             words = f"release {digest[:SHORT]} can't be made live: {failed.message}"

@@ -182,7 +182,13 @@ class Control:
         return self._deploy("deploy", actor, workflow_id, force=force, reason=reason)
 
     def redeploy(self, actor: Actor, workflow_id: str, *, reason: str = "") -> Operation:
-        """The same with force: the release is checked, published and loaded again."""
+        """What a deploy would make live, or what a pin holds, is checked, published and loaded again, from a
+        fresh process. It lifts no rollback, and forgives no release that was reverted: CONFLICT."""
+        record = self._change(actor, workflow_id, force=False)
+        pin = self._pin(record)
+        if pin is not None and pin.kind is not Pinned.UNDEPLOY:
+            return self._ask("redeploy", record, actor, reason, force=True)
+        self._refuse_reverted(record, self._wanted(record))
         return self._deploy("redeploy", actor, workflow_id, force=True, reason=reason)
 
     def _deploy(self, kind: str, actor: Actor, workflow_id: str, *, force: bool, reason: str) -> Operation:
@@ -195,10 +201,12 @@ class Control:
             self._refuse_deploy(record, spec)
         if record.pin is not None:
             self._set_pin(record, None, actor, reason or f"{kind} asked for")
-        now = self.world.clock()
-        asked = Asked(actor.name, now, reason, force)
-        self.world.note(self.world.record(workflow_id), request=asked)
-        return self._begin(kind, workflow_id, actor, reason)
+        return self._ask(kind, self.world.record(workflow_id), actor, reason, force=force)
+
+    def _ask(self, kind: str, record: Record, actor: Actor, reason: str, *, force: bool) -> Operation:
+        """Have the next pass do it."""
+        self.world.note(record, request=Asked(actor.name, self.world.clock(), reason, force))
+        return self._begin(kind, record.workflow_id, actor, reason)
 
     def _refuse_deploy(self, record: Record, spec: Wanted) -> None:
         """Raises CONFLICT where a deploy would change nothing, or undo what somebody decided."""
@@ -210,13 +218,7 @@ class Control:
                 f"{workflow_id} is held at release {pin.digest[:SHORT]} by {pin.actor} ({pin.kind})",
                 hint=f"timewright unpin {workflow_id}, or deploy --force",
             )
-        why = self.world.bad.get((workflow_id, spec.digest)) or self.world.bad.get((workflow_id, spec.asked))
-        if why:
-            raise RequestError(
-                Code.CONFLICT,
-                f"release {spec.digest[:SHORT]} was reverted before: {why}",
-                hint="change the spec, or deploy --force",
-            )
+        self._refuse_reverted(record, spec)
         live = self.world.receipts.get(workflow_id)
         settled = record.status is Status.DEPLOYED and record.applied == spec.digest and not record.drift
         if settled and live is not None and live.digest == spec.digest:
@@ -224,6 +226,16 @@ class Control:
                 Code.CONFLICT,
                 f"{workflow_id} is deployed already, at release {live.release}",
                 hint=f"timewright redeploy {workflow_id} does it again",
+            )
+
+    def _refuse_reverted(self, record: Record, spec: Wanted) -> None:
+        bad = self.world.bad
+        why = bad.get((record.workflow_id, spec.digest)) or bad.get((record.workflow_id, spec.asked))
+        if why:
+            raise RequestError(
+                Code.CONFLICT,
+                f"release {spec.digest[:SHORT]} was reverted before: {why}",
+                hint="change the spec, or deploy --force",
             )
 
     def undeploy(self, actor: Actor, workflow_id: str, *, force: bool = False, reason: str = "") -> Operation:
