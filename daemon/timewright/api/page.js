@@ -285,6 +285,7 @@ const wanted = () => {
 
 let reading = null;
 let again = false;
+let session = 0; // of one token
 let soon = 0;
 
 /** Read what is shown, and draw it; one at a time, and once more if something happens meanwhile. */
@@ -305,16 +306,20 @@ function refresh() {
 
 async function read() {
   const id = wanted();
+  const mine = session;
   const path = `/workflows/${encodeURIComponent(id)}`;
   try {
-    seen.overview = await api.get('/workflows?undeployed=true');
-    Object.assign(seen, { at: Date.now(), down: '', error: '' });
+    const overview = await api.get('/workflows?undeployed=true');
+    if (mine !== session) return; // of a token that isn't ours any more
+    Object.assign(seen, { overview, at: Date.now(), down: '', error: '' });
     if (id) {
       const [view, history, log] = await Promise.all([
         api.get(path), api.get(`${path}/history?last=30`), api.get(`${path}/logs?last=${LOG_LINES}`)]);
+      if (mine !== session) return;
       seen.detail = { view, history, log };
     } else seen.detail = null;
   } catch (error) {
+    if (mine !== session) return;
     failed(error, id);
   }
   draw();
@@ -372,7 +377,9 @@ function onStream(state, error) {
 // The token --------------------------------------------------------------------------------------
 
 function lock(why) {
+  if (seen.locked) return;
   const given = api.hasToken();
+  session += 1;
   keep.forget();
   api.stop();
   Object.assign(seen, { locked: true, overview: null, detail: null, down: '', error: '' });
@@ -551,6 +558,6 @@ try {
   await api.arrive();
   unlock();
 } catch (error) {
-  lock(error.message);
+  lock('');
   show($('door-why'), error.message);
 }
