@@ -1,5 +1,5 @@
 """The page in a real browser. Needs Playwright and a Chromium: found on the PATH, or named by
-TIMEWRIGHT_BROWSER; skipped where there is none."""
+CHROMIUM; skipped where there is none."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ playwright = pytest.importorskip("playwright.async_api")
 expect = playwright.expect
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-BROWSER = os.environ.get("TIMEWRIGHT_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium (TIMEWRIGHT_BROWSER)")
+BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium (CHROMIUM)")
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202eevil"
 Page = Any

@@ -56,6 +56,7 @@ EXIT_CODES = {
                 "deploy hello there",
                 "wait hello --for x",
             ),
+            "dashboard --port 99999",
             *("suspend", "pin hello --for soon", "status --watch --json", "completion tcsh", "logs -n 0"),
             *("status --server http://x --data y", "diff hello a --drift"),
         ],
