@@ -271,8 +271,8 @@ async def test_the_dashboard_carries_events_as_they_happen(desk: Desk, board: Bo
 @pytest.mark.parametrize(
     "headers",
     [
-        {"host": "evil.example"},
-        {"host": "127.0.0.1.evil.example:80"},
+        {"host": "evil.example", "origin": "http://evil.example"},  # whose DNS says 127.0.0.1
+        {"host": "127.0.0.1.evil.example:80", "origin": "http://127.0.0.1.evil.example:80"},
         {"origin": "https://evil.example"},
         {"origin": "http://127.0.0.1:1"},
         {"origin": "null"},

@@ -188,8 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, detail: str) -> None:
         made = problem(status, detail, instance=self.path[:200])
-        self._answer(status, bytes(made.body), {"Content-Type": "application/problem+json"})
-        self.close_connection = True
+        headers = {"Content-Type": "application/problem+json", "Connection": "close"}
+        self._answer(status, bytes(made.body), headers)
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
