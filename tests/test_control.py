@@ -423,6 +423,29 @@ async def test_a_workflow_whose_spec_is_broken_can_be_undeployed(bench: Bench, c
     assert (where(bench).status, live(bench)) == (Status.UNDEPLOYED, None)
 
 
+async def test_a_redeploy_of_what_was_rolled_back_to_is_of_that_and_lifts_nothing(
+    bench: Bench, control: Control
+) -> None:
+    first, _ = await deploy(bench, "x", "y")
+    control.rollback(ROOT, "one")
+    await bench.settle()
+    calls = len(bench.worker.calls)
+    operation = control.redeploy(ROOT, "one", reason="it is stuck")
+    assert (await outcome(bench, operation))[0] == "succeeded"
+    assert (where(bench).status, where(bench).applied) == (Status.ROLLED_BACK, first)
+    assert where(bench).pin is not None
+    assert [call["action"] for call in bench.worker.calls[calls:]] == ["redeploy"]
+
+
+async def test_a_redeploy_forgives_no_release_that_was_reverted(bench: Bench, control: Control) -> None:
+    first, _ = await deploy(bench, "x", "y")
+    await condemn(bench)
+    control.unpin(ROOT, "one")
+    await bench.settle()
+    assert refusal(lambda: control.redeploy(ROOT, "one")).code is Code.CONFLICT
+    assert where(bench).applied == first
+
+
 # Suspension ------------------------------------------------------------------------------------
 
 
@@ -465,6 +488,7 @@ async def test_a_suspended_workflow_is_not_changed_by_hand_unless_forced(
     control.suspend(ROOT, "one", reason="hands off")
     for call in (
         lambda: control.deploy(ROOT, "one"),
+        lambda: control.redeploy(ROOT, "one"),
         lambda: control.rollback(ROOT, "one"),
         lambda: control.undeploy(ROOT, "one"),
         lambda: control.pin(ROOT, "one"),

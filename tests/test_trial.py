@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from timewright.control import Control
 from timewright.core.state import Health, Status
 from timewright.core.verdict import Serving, Slot
 
-from tests.test_control import deploy, put, where
+from tests.test_control import ROOT, deploy, put, where
 from tests.test_reconcile import Bench, _bench
 
 
@@ -207,3 +208,24 @@ async def test_a_lost_release_is_missing(bench: Bench, stage: Stage) -> None:
     del bench.world.receipts["one"]
     await stage.look()
     assert where(bench).health is Health.MISSING
+
+
+async def test_a_forced_deploy_of_a_reverted_release_gets_a_trial_of_its_own(
+    bench: Bench, stage: Stage
+) -> None:
+    await proven(bench, stage, "x")
+    (second,) = await deploy(bench, "y")
+    for _ in range(2):
+        stage.crash()
+        await stage.look()
+    stage.recover()
+    await bench.settle()
+    control = Control(bench.world, bench.reconciler)
+    control.deploy(ROOT, "one", force=True)
+    await bench.settle()
+    await stage.look(3)
+    assert (where(bench).applied, where(bench).condemned) == (second, "")
+    for _ in range(2):
+        stage.crash()
+        await stage.look()
+    assert where(bench).condemned

@@ -31,6 +31,7 @@ class _Trial:
     last seen."""
 
     digest: str
+    since: float
     version: str = ""
     restarts: int = 0
     strikes: int = 0
@@ -110,8 +111,8 @@ class HealthWatch:
             self._trials.pop(record.workflow_id, None)
             return
         trial = self._trials.get(record.workflow_id)
-        if trial is None or trial.digest != record.applied:
-            trial = self._trials[record.workflow_id] = _Trial(record.applied)
+        if trial is None or (trial.digest, trial.since) != (record.applied, record.since):
+            trial = self._trials[record.workflow_id] = _Trial(record.applied, record.since)
         trial.strikes += _new_strikes(record, found, slot, trial)
         now = self.world.clock()
         if self._reverts(record) and trial.strikes >= _STRIKES and not record.condemned:

@@ -17,7 +17,7 @@ _LIVE = (Status.DEPLOYED, Status.ROLLED_BACK)
 #: Where a workflow stands when an operation of this kind has succeeded.
 _WISHED = {
     "deploy": (Status.DEPLOYED,),
-    "redeploy": (Status.DEPLOYED,),
+    "redeploy": _LIVE,
     "put": (Status.DEPLOYED,),
     "rollback": (Status.ROLLED_BACK,),
     "pin": _LIVE,
@@ -102,7 +102,7 @@ def _verdict(operation: Operation, record: Record) -> tuple[str, str] | None:
     if operation.kind == "pin" and record.pin is not None and record.applied == record.pin.digest:
         return "succeeded", record.held or record.because
     if record.status in _WISHED.get(operation.kind, ()):
-        if record.held and operation.kind not in ("unpin", "rollback"):
+        if record.held and record.held_reason != Reason.PINNED and operation.kind != "unpin":
             return "failed", record.held
         return "succeeded", record.because
     return "failed", record.held or record.because

@@ -47,7 +47,11 @@ def for_pinned(
         return
     there = live is not None and live.digest == pin.digest and live.pooled
     moving = record.status in (Status.DEPLOYING, Status.ROLLING_BACK, Status.UNDEPLOYING, Status.UNDEPLOYED)
-    if there and not moving and record.applied == pin.digest:
+    if record.request is not None:
+        asked = record.request
+        why = f"{asked.actor} asked for it again" + (f": {asked.reason}" if asked.reason else "")
+        yield Rollback(workflow_id, pin.digest, why)
+    elif there and not moving and record.applied == pin.digest:
         yield Hold(workflow_id, Reason.PINNED, why_pinned(workflow_id, pin))
     elif _may_roll_back(record, pin, now):
         yield Rollback(workflow_id, pin.digest, _why_rollback(record, live, pin))
