@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timewright import log
-from timewright.api import asking, looking, probes
+from timewright.api import asking, looking, page, probes
 from timewright.api.access import OPEN, caller
 from timewright.api.calls import Context
 from timewright.api.problems import install, problem, refused, unexpected
@@ -26,6 +26,7 @@ def make_app(context: Context) -> FastAPI:
     app.state.context = context
     for router in (looking.router, asking.router, probes.router, probes.open_router):
         app.include_router(router)
+    app.router.routes.extend(page.routes())
     app.openapi = lambda: probes.describe(app)  # type: ignore[method-assign]
     install(app)
     return app
@@ -65,7 +66,7 @@ class Gate:
         """Raises RequestError for strangers."""
         if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADERS:
             raise TooManyHeadersError
-        if scope["path"] not in OPEN:
+        if scope["path"] not in OPEN and scope["path"] not in page.PATHS:
             scope["state"]["actor"] = await self.context.doorkeeper.admit(scope)
 
 

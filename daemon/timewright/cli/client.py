@@ -160,7 +160,7 @@ class Client:
 
     def _connect(self) -> http.client.HTTPConnection:
         """A connection that is open. Raises DaemonDownError."""
-        connection = _connection(self.url)
+        connection = connection_to(self.url)
         try:
             connection.connect()
         except OSError as error:
@@ -199,7 +199,8 @@ def _checked(url: str) -> Any:
     return parts
 
 
-def _connection(url: str) -> http.client.HTTPConnection:
+def connection_to(url: str) -> http.client.HTTPConnection:
+    """A connection that is not open yet."""
     if url.startswith("unix:"):
         return _UnixConnection(Path(url.removeprefix("unix:")))
     parts = _checked(url)
