@@ -77,7 +77,9 @@ def test_all_files_that_the_page_names_are_served_and_none_is_somebody_elses() -
 
 def test_the_page_makes_no_markup_of_text_and_has_no_inline_code() -> None:
     """The browser's test shows it; this keeps whoever changes the page from opening the door again."""
-    ways = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|DOMParser|localStorage"
+    ways = (
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|DOMParser|localStorage"
+    )
     for script in SCRIPTS:
         assert not re.search(ways, script.read_text("utf-8")), script.name
     html = (FOLDER / "page.html").read_text("utf-8")
@@ -87,10 +89,20 @@ def test_the_page_makes_no_markup_of_text_and_has_no_inline_code() -> None:
 # The same words --------------------------------------------------------------------------------
 
 NOW = 1_800_000_000.0
-PIN = {"release": "0123456789ab", "by": "alice", "reason": "", "until": None, "liftedByAChangeOfTheSpec": False}
+PIN = {
+    "release": "0123456789ab",
+    "by": "alice",
+    "reason": "",
+    "until": None,
+    "liftedByAChangeOfTheSpec": False,
+}
 WHO = {"by": "bob", "reason": "a freeze", "until": "2027-01-15T09:30:00.000Z", "scope": "workflow"}
 BASE: dict[str, Any] = {"workflowId": "one", "health": "Healthy", "source": "one.json", "held": None}
-PROBLEMS = [Problem("src/a.ts", "no", line=3, column=9, code="TS1", hint="do"), Problem("", "x"), Problem("y", "z")]
+PROBLEMS = [
+    Problem("src/a.ts", "no", line=3, column=9, code="TS1", hint="do"),
+    Problem("", "x"),
+    Problem("y", "z"),
+]
 
 
 def views() -> Iterator[dict[str, Any]]:
@@ -168,7 +180,16 @@ async def test_times_and_problems_are_told_alike(tmp_path: Path) -> None:
 
 
 async def test_characters_that_steer_are_shown_as_such(tmp_path: Path) -> None:
-    hostile = ["a\u202eb", "a\x00b", "a\x1b[31mb", "a\u200bb", "a\u2028b", "a\u2066b", "two\nlines", "grüße 日本 🙂"]
+    hostile = [
+        "a\u202eb",
+        "a\x00b",
+        "a\x1b[31mb",
+        "a\u200bb",
+        "a\u2028b",
+        "a\u2066b",
+        "two\nlines",
+        "grüße 日本 🙂",
+    ]
     said = await node(using(tmp_path, "given.map(words.printable)"), hostile)
     assert said == ["a�b", "a�b", "a�[31mb", "a�b", "a�b", "a�b", "two\nlines", "grüße 日本 🙂"]
 
@@ -222,7 +243,9 @@ async def test_through_the_dashboard_this_user_sees_and_changes(desk: Desk, boar
     await desk.bench.settle()
     await entered(*board)
     _, call = board
-    assert [view["workflowId"] for view in (await call.get("/api/v1/workflows")).json()["workflows"]] == ["one"]
+    assert [view["workflowId"] for view in (await call.get("/api/v1/workflows")).json()["workflows"]] == [
+        "one"
+    ]
     again = {"idempotency-key": "k", "prefer": "wait=10"}
     for replayed in (None, "true"):
         answer = await call.post("/api/v1/workflows/one/suspend", json={"reason": "r"}, headers=again)

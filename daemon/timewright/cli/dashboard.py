@@ -19,9 +19,7 @@ from timewright.config import Config
 
 @click.command("dashboard")
 @where_options
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="On this port, not just a free one."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="On this port, not just a free one.")
 @click.option("--no-open", is_flag=True, help="Only print the address; open no browser.")
 def command(where: Where, port: int, no_open: bool) -> None:
     """Show the page in a browser, until Ctrl-C.
