@@ -115,7 +115,7 @@ async def test_focus_stays_where_it_is_when_something_happens(two: Desk, page: P
 async def test_names_and_reasons_that_are_code_stay_text(two: Desk, page: Page) -> None:
     spec = {**greeter("bad", "x"), "name": HOSTILE}
     (two.bench.specs / "bad.json").write_text(json.dumps(spec))
-    (two.bench.specs / "<b onclick=alert(1)>.json").write_text("no spec")
+    (two.bench.specs / "<b onclick=alert(1)>.json").write_text("{}")
     await two.bench.settle()
     await two.unix().post("/api/v1/workflows/bad/suspend", json={"reason": HOSTILE})
     await two.unix().post("/api/v1/suspend", json={"reason": HOSTILE})

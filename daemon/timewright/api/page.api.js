@@ -133,8 +133,9 @@ export function connect({ event, state }) {
     post: (path, body, key) =>
       json(API + path, { method: 'POST', body, headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key } }),
     hasToken: () => token() !== '',
+    /** Follow the events, if we don't. */
     start() {
-      this.stop();
+      if (stopped) return;
       lastId = '';
       stopped = new AbortController();
       listen(stopped);

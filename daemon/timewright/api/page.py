@@ -26,12 +26,11 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
+_SCRIPTS = ("page.js", "page.api.js", "page.dom.js", "page.view.js", "page.words.js")
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.api.js": ("page.api.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page.words.js": ("page.words.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in _SCRIPTS},
 }
 _ICON = "/favicon.ico"  # browsers ask for it; a refusal each time would fill the log with strangers
 
