@@ -13,6 +13,7 @@ import pytest
 from fastapi.routing import APIRoute
 from timewright.api.access import LEAST, OPEN
 from timewright.api.app import make_app
+from timewright.api.page import PATHS
 from timewright.api.problems import routes_of
 from timewright.control import Role
 
@@ -82,6 +83,8 @@ async def ready(desk: Desk) -> Desk:
 
 def routes(desk: Desk) -> Iterator[APIRoute]:
     for route in routes_of(make_app(desk.server.context).routes):
+        if getattr(route, "path", "") in PATHS:
+            continue  # the page's own files: tests/api/test_page.py
         assert isinstance(route, APIRoute)
         yield route
 

@@ -171,7 +171,8 @@ async def test_times_and_problems_are_told_alike(tmp_path: Path) -> None:
     spans = [0.4, 1, 59.9, 60, 3599, 3600, 3421, 86399, 86400, 82081, 1e6, -5]
     code = using(
         tmp_path,
-        f"[given[0].map((s) => [words.lasting(s), words.left({NOW} + s, {NOW}), words.ago({NOW} - s, {NOW})]),"
+        f"[given[0].map((s) => [words.lasting(s), words.left({NOW} + s, {NOW}),"
+        f" words.ago({NOW} - s, {NOW})]),"
         " given[1].map(words.problemText)]",
     )
     times, problems = await node(code, [spans, [problem_view(problem) for problem in PROBLEMS]])

@@ -23,6 +23,7 @@ _HOSTS = frozenset({"127.0.0.1", "localhost"})
 _CARRIED = ("Accept", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer")
 _ANSWERED = ("Content-Type", "Location", "Preference-Applied", "Idempotent-Replayed", "Allow")
 _MOST_BODY = 64 * 1024  # bytes
+_MOST_DRAINED = 1024 * 1024
 _IDLE_S = 30.0  # who connects and says nothing
 _ANSWER_S = 330.0  # the daemon keeps a call for 300 s at most, and a stream says something every 15 s
 _PIECE = 64 * 1024  # bytes
@@ -135,7 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if self.headers.get("Transfer-Encoding") or not (length.isascii() and length.isdigit()):
             return None
-        return self.rfile.read(int(length)) if len(length) < 9 and int(length) <= _MOST_BODY else None
+        if len(length) < 9 and int(length) <= _MOST_BODY:
+            return self.rfile.read(int(length))
+        self.rfile.read(min(int(length[:9]), _MOST_DRAINED))  # or the refusal may not be read
+        return None
 
     def _carry(self, body: bytes) -> None:
         """To the daemon and back. Only calls of the API, only with our token."""
@@ -182,7 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, detail: str) -> None:
         made = problem(status, detail, instance=self.path[:200])
-        self._answer(status, bytes(made.body), {"Content-Type": "application/problem+json"})
+        headers = {"Content-Type": "application/problem+json", "Connection": "close"}
+        self._answer(status, bytes(made.body), headers)
         self.close_connection = True
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
