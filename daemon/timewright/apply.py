@@ -10,25 +10,23 @@ from typing import Any
 
 from timewright import log
 from timewright.build import Builder, SupersededError, timed
-from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
+from timewright.core.actions import Deploy, Revert, Rollback, Undeploy
 from timewright.core.differences import Kind
 from timewright.core.digest import SHORT
 from timewright.core.errors import DeployError, Reason
 from timewright.core.pins import why_pinned
 from timewright.core.retry import Backoff
 from timewright.core.state import Failure, Health, Pin, Pinned, Record, Status
-from timewright.core.worlds import Wanted
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
 from timewright.edge.statefile import Bad
 from timewright.golive import GoLive
+from timewright.notes import FORGOTTEN, SOURCE, seen
+from timewright.retention import Retention
 from timewright.world import World
 
-#: Seconds between two looks for packages that nobody needs, and how old those must be.
-_COLLECT_S = 3600.0
-#: Who is named where no person asked: the source's change, and our own judgement.
-SOURCE, OURSELVES = "source", "timewright"
-_FORGOTTEN: dict[str, Any] = {"failure": None, "attempts": 0, "retry_at": None, "held": "", "held_reason": ""}
+#: Who is named where neither a person nor the source asked: our own judgement.
+OURSELVES = "timewright"
 
 
 class Applier:
@@ -38,7 +36,7 @@ class Applier:
         self.world = world
         self.live = GoLive(world)
         self.builder = Builder(world)
-        self._collected = world.clock()
+        self._retention = Retention(world)
 
     async def apply(self, action: Deploy | Rollback | Revert | Undeploy, revision: str) -> None:
         """Carry out one action. Only cancellation comes out of it: every failure is recorded."""
@@ -50,17 +48,6 @@ class Applier:
             if isinstance(action, Revert):
                 self._condemn(action)
             await self._roll_back(action.workflow_id, action.digest, action.because)
-
-    def note(self, action: Settle | Refuse | Hold | Clear, revision: str) -> None:
-        """Carry out an action that only changes what is known."""
-        if isinstance(action, Settle):
-            self._settle(action, revision)
-        elif isinstance(action, Refuse):
-            self._refuse(action, revision)
-        elif isinstance(action, Hold):
-            self._hold(action)
-        else:
-            self.world.note(self.world.record(action.workflow_id), held="", held_reason="")
 
     # deploy ------------------------------------------------------------------------------------
 
@@ -76,7 +63,7 @@ class Applier:
             action.because,
             digest=wanted.digest,
             actor=before.request.actor if before.request else SOURCE,
-            **_seen(wanted, revision, world.clock()),
+            **seen(wanted, revision, world.clock()),
             request=None,
             pin=None,
             condemned="",
@@ -103,12 +90,12 @@ class Applier:
             digest=receipt.digest,
             timings=timings,
             **_live(record, receipt),
-            **_FORGOTTEN,
+            **FORGOTTEN,
             warnings=(*wanted.warnings, *receipt.warnings),
         )
         world.set_health(wanted.workflow_id, health, reason)
-        self._collect(receipt, wanted.keep_releases)
-        await self._collect_packages()
+        self._retention.releases(receipt, wanted.keep_releases)
+        await self._retention.packages()
 
     def _fail(
         self,
@@ -202,7 +189,7 @@ class Applier:
             _why_deployed(receipt, reason),
             digest=digest,
             timings=timings,
-            **{**_live(record, receipt), **_FORGOTTEN, **kept, **_pinned(record)},
+            **{**_live(record, receipt), **FORGOTTEN, **kept, **_pinned(record)},
             warnings=receipt.warnings,
         )
         world.set_health(workflow_id, health, reason)
@@ -233,7 +220,7 @@ class Applier:
         receipt = world.receipts.get(action.workflow_id)
         actor = _undeployer(record)
         nothing: dict[str, Any] = {
-            **_FORGOTTEN,
+            **FORGOTTEN,
             "applied": "",
             "attempted": "",
             "pool": "",
@@ -273,129 +260,6 @@ class Applier:
         world.move(record, Status.UNDEPLOYED, because, **nothing)
         world.set_health(action.workflow_id, Health.UNKNOWN)
 
-    # what only changes the record --------------------------------------------------------------
-
-    def _settle(self, action: Settle, revision: str) -> None:
-        world, wanted = self.world, action.wanted
-        record = world.record(wanted.workflow_id)
-        changes: dict[str, Any] = {
-            **_seen(wanted, revision, world.clock()),
-            **_FORGOTTEN,
-            "applied": wanted.digest,
-            "pool": wanted.placement.pool,
-            "warnings": (*wanted.warnings, *_warnings_of(world, wanted)),
-            "pin": None,
-        }
-        if record.status is Status.DEPLOYED:
-            world.note(record, **changes)
-        elif record.status in (Status.DEPLOYMENT_FAILED, Status.DEPLOYING, Status.ROLLED_BACK):
-            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest, actor=SOURCE, **changes)
-        else:
-            record = world.move(
-                record, Status.DEPLOYING, action.because, digest=wanted.digest, actor=SOURCE, **changes
-            )
-            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest)
-
-    def _refuse(self, action: Refuse, revision: str) -> None:
-        world = self.world
-        message = str(action.problems[0]) if action.problems else action.because
-        failure = Failure(action.reason, message, action.problems)
-        if action.workflow_id is None:
-            if world.state.refused().get(action.source) != (action.content, failure):
-                world.state.refuse(action.source, action.content, failure, now=world.clock())
-                problems = [str(problem) for problem in action.problems[:20]]
-                log.get().error(
-                    "refused",
-                    file=action.source,
-                    reason=action.reason,
-                    because=action.because,
-                    problems=problems,
-                )
-            return
-        record = world.record(action.workflow_id)
-        if record.status is Status.DEPLOYMENT_FAILED and record.failure == failure:
-            world.note(record, held="", held_reason="", missing_since=None, request=None)
-            return
-        world.move(
-            record,
-            Status.DEPLOYMENT_FAILED,
-            action.because,
-            actor=SOURCE,
-            failure=failure,
-            attempted=action.content,
-            asked=action.content,
-            source=record.source or action.source,
-            revision=revision,
-            attempts=0,
-            retry_at=None,
-            held="",
-            held_reason="",
-            missing_since=None,
-            request=None,
-        )
-
-    def _hold(self, action: Hold) -> None:
-        record = self.world.record(action.workflow_id)
-        receipt = self.world.receipts.get(action.workflow_id)
-        if record.status is Status.DEPLOYING and receipt is not None:  # its spec vanished in mid-deploy
-            because = f"release {receipt.release} goes on"
-            record = self.world.move(record, Status.DEPLOYED, because, applied=receipt.digest, failure=None)
-        gone = action.reason in (Reason.PRUNE_BLOCKED, Reason.VANISHED)
-        since = (record.missing_since or self.world.clock()) if gone else None
-        if record.held != action.because and action.reason is not Reason.VANISHED:
-            log.get().warning(
-                "held back", workflow=action.workflow_id, reason=action.reason, because=action.because
-            )
-        known = _known(action.wanted) if action.wanted is not None and not record.source else {}
-        self.world.note(
-            record,
-            held=action.because,
-            held_reason=action.reason,
-            missing_since=since,
-            request=None,
-            **known,
-        )
-
-    # retention ---------------------------------------------------------------------------------
-
-    async def _collect_packages(self) -> None:
-        """Now and then: packages that no release needs any more."""
-        world = self.world
-        if world.clock() - self._collected < _COLLECT_S:
-            return
-        self._collected = world.clock()
-        try:
-            keep = await asyncio.to_thread(world.releases.packages)
-            gone = world.dependencies.collect(keep, world.clock() - _COLLECT_S)
-        except OSError as error:
-            log.get().warning("packages not collected", because=str(error))
-            return
-        if gone:
-            log.get().info("packages collected", sets=gone, because="no release needs them")
-
-    def _collect(self, receipt: Receipt, keep_releases: int | None) -> None:
-        """Retention: what is old and not needed goes. It fails no deploy."""
-        settings, world = self.world.config.releases, self.world
-        record = world.record(receipt.workflow_id)
-        pinned = record.pin.digest if record.pin else ""
-        try:
-            back = world.earlier(record)
-            needed = {digest[:SHORT] for digest in (record.previous, record.proven, back, pinned) if digest}
-            gone = world.releases.collect(
-                receipt.workflow_id,
-                {receipt.release, *needed},
-                most=(keep_releases or settings.keep) + 1,
-                older_than=world.clock() - settings.min_age_h * 3600,
-            )
-            world.state.drop_releases(receipt.workflow_id, gone)
-        except OSError as error:
-            log.get().warning("retention failed", workflow=receipt.workflow_id, because=str(error))
-
-
-def is_quiet(action: Action) -> bool:
-    """Whether an action only changes what is known."""
-    return isinstance(action, Settle | Refuse | Hold | Clear)
-
 
 def _undeployer(record: Record) -> str:
     if record.pin is not None and record.pin.kind is Pinned.UNDEPLOY:
@@ -422,40 +286,6 @@ def _pinned(record: Record) -> dict[str, Any]:
     if record.pin is None:
         return {}
     return {"held": why_pinned(record.workflow_id, record.pin), "held_reason": Reason.PINNED}
-
-
-def _warnings_of(world: World, wanted: Wanted) -> tuple[str, ...]:
-    """What the compile of the live release had to say."""
-    receipt = world.receipts.get(wanted.workflow_id)
-    return receipt.warnings if receipt is not None and receipt.digest == wanted.digest else ()
-
-
-def _seen(wanted: Wanted, revision: str, now: float) -> dict[str, Any]:
-    """What a record takes from a spec that was read."""
-    return {
-        **_known(wanted),
-        "revision": revision,
-        "read_at": now,
-        "attempted": wanted.digest,
-        "asked": wanted.asked,
-        "warnings": wanted.warnings,
-        "held": "",
-        "held_reason": "",
-        "missing_since": None,
-        "prune_by": "",
-    }
-
-
-def _known(wanted: Wanted) -> dict[str, Any]:
-    """What a spec says of a workflow besides its release."""
-    return {
-        "name": wanted.name,
-        "source": wanted.source,
-        "owner": wanted.owner,
-        "depends_on": wanted.depends_on,
-        "prune": wanted.prune,
-        "auto_revert": wanted.auto_revert,
-    }
 
 
 def _why_deployed(receipt: Receipt, waiting_for: str) -> str:

@@ -2,12 +2,12 @@
 
 One series for each workflow only where an alert has to name it (`timewright_workflow_healthy`,
 `timewright_workflow_synced`): everything else is counted by word, so that a thousand workflows cost little.
+Counters by word begin at 0: Prometheus sees no increase in a series that appears with its first event.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter as Count
 from collections.abc import Iterable, Iterator
 
@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from timewright import __version__
 from timewright.core.errors import Reason
 from timewright.core.plan import suspension_of
-from timewright.core.state import Health, Pinned, Status, Sync, shown_health
+from timewright.core.state import TRANSITIONS, Health, Pinned, Status, Sync, shown_health
 from timewright.reconcile import Reconciler
 from timewright.world import Change, World
 
@@ -62,15 +62,25 @@ class Metrics:
         )
         self._deploys = Histogram(
             f"{_P}deploy_seconds",
-            "How long deploys and rollbacks took, from their start to being live, by how they ended.",
+            "Time in all stages of deploys and rollbacks, by how they ended.",
             ["result"],
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._begin_at_zero()
         self._registry.register(_Standing(world, reconciler))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         world.listeners.append(self._count)
+
+    def _begin_at_zero(self) -> None:
+        for old, successors in TRANSITIONS.items():
+            for new in successors:
+                self._transitions.labels(old, new)
+        for reason in Reason:
+            self._failures.labels(reason)
+        for result in (Status.DEPLOYED, Status.ROLLED_BACK, Status.DEPLOYMENT_FAILED):
+            self._deploys.labels(result)
 
     def render(self) -> bytes:
         """The text of /metrics."""
@@ -133,8 +143,16 @@ class _Standing(Collector):
         suspensions = {r.workflow_id: suspension_of(r, everything, now) for r in up}
         health = [shown_health(record, suspensions[record.workflow_id])[0] for record in up]
         yield _by("workflows", "Workflows, by status.", "status", Status, (r.status for r in records))
-        yield _by("workflows_by_sync", "Workflows in service, by sync.", "sync", Sync, (r.sync() for r in up))
-        yield _by("workflows_by_health", "Workflows in service, by health.", "health", Health, health)
+        yield _by(
+            "workflows_by_sync",
+            "Workflows that are not undeployed, by sync.",
+            "sync",
+            Sync,
+            (r.sync() for r in up),
+        )
+        yield _by(
+            "workflows_by_health", "Workflows that are not undeployed, by health.", "health", Health, health
+        )
         held = [r.held_reason for r in records if r.held]
         yield _by(
             "workflows_held", "Workflows of which something is held back, by reason.", "reason", Reason, held
@@ -154,7 +172,7 @@ class _Standing(Collector):
 
     def _each(self) -> Iterator[Metric]:
         healthy = GaugeMetricFamily(
-            f"{_P}workflow_healthy", "1 where a workflow in service is healthy.", labels=["workflow", "pool"]
+            f"{_P}workflow_healthy", "1 where what is live is healthy.", labels=["workflow", "pool"]
         )
         synced = GaugeMetricFamily(
             f"{_P}workflow_synced",
@@ -164,7 +182,8 @@ class _Standing(Collector):
         for record in self._world.records.values():
             if record.status is not Status.UNDEPLOYED:
                 labels = [record.workflow_id, record.pool]
-                healthy.add_metric(labels, float(record.health is Health.HEALTHY))
+                if record.applied:  # nobody is to be woken for a new spec that fails: nothing of it ran yet
+                    healthy.add_metric(labels, float(record.health is Health.HEALTHY))
                 synced.add_metric(labels, float(record.sync() is Sync.SYNCED))
         yield from (healthy, synced)
 
@@ -176,7 +195,7 @@ class _Standing(Collector):
         yield _gauge("temporal_reachable", "1 while the worker host reaches Temporal.", temporal)
         yield _count(
             "notification_failures_total",
-            "Calls to the worker host that had no answer or a bad one.",
+            "Times that the worker host was told of a change, and did not answer or answered with an error.",
             world.worker.failures,
         )
         yield _count(
@@ -190,7 +209,7 @@ class _Standing(Collector):
         info.add_metric([__version__, world.compiler.sdk_version, world.compiler.typescript_version], 1)
         yield info
         yield _gauge(
-            "clock_timestamp_seconds", "The daemon's clock, to hold the other times against.", time.time()
+            "clock_timestamp_seconds", "The daemon's clock, to hold the other times against.", world.clock()
         )
 
 

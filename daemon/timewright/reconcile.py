@@ -23,6 +23,7 @@ from timewright.core.state import Record, Status
 from timewright.core.worlds import Desired, Observed, Policy
 from timewright.desired import SourceReader
 from timewright.health import HealthWatch
+from timewright.notes import Notes
 from timewright.operations import Operations
 from timewright.world import Change, World
 
@@ -65,6 +66,7 @@ class Reconciler:
         self.source = SourceReader(world)
         self.health = HealthWatch(world, wake)
         self._applier = Applier(world)
+        self._notes = Notes(world)
         self._wake = wake
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self.operations = Operations(world)
@@ -151,7 +153,7 @@ class Reconciler:
         if isinstance(action, Settle | Refuse | Hold | Clear):
             if action.workflow_id is not None:
                 await self._cancel(action.workflow_id)
-            self._applier.note(action, revision)
+            self._notes.note(action, revision)
             return None
         workflow_id = action.workflow_id
         await self._cancel(workflow_id)

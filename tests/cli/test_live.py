@@ -144,12 +144,12 @@ async def test_events_are_followed_as_they_happen(desk: Desk) -> None:
     await put(desk, "hello", "x")
     process = await start(desk, "logs hello -f --json -n 1")
     assert process.stdout is not None
-    first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    first = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     await put(desk, "other", "x")
     await put(desk, "hello", "y")
-    then = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    then = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, err) == (0, b"")
     assert (first["new"], then["old"], then["new"]) == ("Healthy", "DEPLOYED", "DEPLOYING")
     assert then["workflowId"] == "hello"

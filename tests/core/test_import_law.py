@@ -20,10 +20,10 @@ LAYERS = (
     {"core"},
     {"edge"},
     {
-        *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "operations"),
-        *("policies", "pooling", "views", "world"),
+        *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "notes"),
+        *("operations", "policies", "pooling", "retention", "views", "world"),
     },
-    {"control", "service", "specfile", "embedded", "metrics"},
+    {"control", "looking", "service", "specfile", "embedded", "metrics"},
     {"cli", "api"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

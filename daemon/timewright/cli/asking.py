@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,12 +131,19 @@ def _followed(daemon: Daemon, operation: View, deadline: float, say: Callable[[s
 @contextmanager
 def _spinner(wanted: bool) -> Iterator[Callable[[str], None]]:
     """A sign of life on a terminal, with what goes on. Ctrl-C stops the waiting, not what was asked for."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    before = signal.signal(signal.SIGINT, _leave)
     try:
-        if not wanted or not sys.stderr.isatty():
-            yield lambda text: None
-            return
         with console(stderr=True).status("") as status:
             yield lambda text: status.update(safe(text))
-    except KeyboardInterrupt:
-        click.echo("\nIt goes on without you: timewright operations", err=True)
-        sys.exit(1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _leave(*_: object) -> None:
+    """Go at once: an exception that is raised wherever the program happens to be can be lost on its way, or
+    meet a second Ctrl-C."""
+    os.write(2, b"\x1b[?25h\nIt goes on without you: timewright operations\n")
+    os._exit(1)

@@ -23,7 +23,7 @@ _HOSTS = frozenset({"127.0.0.1", "localhost"})
 _CARRIED = ("Accept", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer")
 _ANSWERED = ("Content-Type", "Location", "Preference-Applied", "Idempotent-Replayed", "Allow")
 _MOST_BODY = 64 * 1024  # bytes
-_MOST_READ = 1024 * 1024  # bytes of a body that is refused
+_MOST_DRAINED = 1024 * 1024
 _IDLE_S = 30.0  # who connects and says nothing
 _ANSWER_S = 330.0  # the daemon keeps a call for 300 s at most, and a stream says something every 15 s
 _PIECE = 64 * 1024  # bytes
@@ -136,11 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if self.headers.get("Transfer-Encoding") or not (length.isascii() and length.isdigit()):
             return None
-        size = int(length[:9])
-        if size <= _MOST_BODY and len(length) < 9:
-            return self.rfile.read(size)
-        for _ in range(min(size, _MOST_READ) // _PIECE + 1):  # or our answer is lost with the connection
-            size -= len(self.rfile.read(min(size, _PIECE)))
+        if len(length) < 9 and int(length) <= _MOST_BODY:
+            return self.rfile.read(int(length))
+        self.rfile.read(min(int(length[:9]), _MOST_DRAINED))  # or the refusal may not be read
         return None
 
     def _carry(self, body: bytes) -> None:
@@ -190,6 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         made = problem(status, detail, instance=self.path[:200])
         headers = {"Content-Type": "application/problem+json", "Connection": "close"}
         self._answer(status, bytes(made.body), headers)
+        self.close_connection = True
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -40,7 +40,7 @@ class WorkerHost:
         headers = {"accept-encoding": "identity"}  # what is packed small can be 8 GiB
         if token:
             headers["authorization"] = f"Bearer {token}"
-        self.failures = 0  # calls without an answer, or with one that made no sense
+        self.failures = 0  # notifications without an answer, or with none but an HTTP error
         self._directory: int | None = None
         self._patience = timeout + 2.0  # in all: a byte now and then is no answer either
         self._socket = Path(url.removeprefix("unix:")) if url.startswith("unix:") else None
@@ -79,6 +79,7 @@ class WorkerHost:
         try:
             status, answer = await self._call("POST", "/workflows/reload", body)
         except _NoAnswerError as error:
+            self.failures += 1
             return Reloaded(False, "Unreachable", str(error))
         failed = {
             str(item["workflowId"]): str(item.get("error", ""))
@@ -87,6 +88,8 @@ class WorkerHost:
         }
         if status == 200 and answer.get("success", True) is True:
             return Reloaded(True)
+        if not answer.get("reason"):  # with a reason the host has heard, and says what is wrong
+            self.failures += 1
         reason = str(answer.get("reason") or f"HTTP {status}")
         return Reloaded(False, reason, str(answer.get("error") or "")[:2000], failed)
 
@@ -95,7 +98,9 @@ class WorkerHost:
         try:
             status, _ = await self._call("POST", "/workflows/sync", {})
         except _NoAnswerError:
+            self.failures += 1
             return False
+        self.failures += status != 200
         return status == 200
 
     async def serving(self) -> Serving:
@@ -124,7 +129,6 @@ class WorkerHost:
                     if len(data) > _MAX_ANSWER:
                         raise _NoAnswerError("its answer does not end")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            self.failures += 1
             raise _NoAnswerError(_describe(error)) from None
         try:
             answer = httpx.Response(200, content=bytes(data)).json()

@@ -1,0 +1,205 @@
+"""Who may see what of a daemon, and the answers to those who look."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from timewright import views
+from timewright.core.actions import Action, Deploy, Hold, Settle
+from timewright.core.errors import Code, RequestError
+from timewright.core.state import Record, Status
+from timewright.diffing import diff_view
+from timewright.drift import drift_view
+from timewright.edge.desk import Operation
+from timewright.policies import Defaults
+from timewright.reconcile import Reconciler
+from timewright.views import View
+from timewright.world import Change, World
+
+ALL: Final = ""  # the workflow id of what concerns all of them
+
+
+class Role(IntEnum):
+    """What an actor may do; each may what the ones before may."""
+
+    VIEWER = 1  # look
+    DEPLOYER = 2  # change workflows of their owners
+    ADMIN = 3  # everything, of everyone
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks. `owners`: whose workflows they see, None for all of them. `name` is shown and kept."""
+
+    name: str
+    role: Role
+    owners: frozenset[str] | None = None
+
+    def sees(self, owner: str) -> bool:
+        return self.owners is None or (owner != "" and owner in self.owners)
+
+
+class Looking:
+    """What one may see, over one world."""
+
+    def __init__(self, world: World, reconciler: Reconciler) -> None:
+        self.world, self.reconciler = world, reconciler
+        self._news = asyncio.Event()
+        world.listeners.append(self._on_change)
+
+    def overview(self, actor: Actor, *, undeployed: bool = False) -> View:
+        """{lastPass, sourceProblem, suspended, workflows: [...], refusedFiles: {path: failure}}"""
+        now, last = self.world.clock(), self.world.state.fact("last_pass") or {}
+        records = [record for record in self._visible(actor) if undeployed or is_shown(record)]
+        everything = self.world.suspension
+        held = everything if everything is not None and everything.holds(now) else None
+        return {
+            "lastPass": views.iso(last.get("at")),
+            "sourceProblem": last.get("problem") or None,
+            "suspended": views.suspension_view(held, "all") if held else None,
+            "workflows": [views.workflow_view(record, everything, now) for record in records],
+            "refusedFiles": views.refused_view(self.world.state.refused()) if actor.owners is None else {},
+        }
+
+    def workflow(self, actor: Actor, workflow_id: str) -> View:
+        """views.workflow_view of one workflow."""
+        record = self._find(actor, workflow_id)
+        return views.workflow_view(record, self.world.suspension, self.world.clock())
+
+    def history(self, actor: Actor, workflow_id: str, *, last: int = 50) -> list[View]:
+        """Its releases and what became of them, newest first: views.rollout_view."""
+        record = self._find(actor, workflow_id)
+        events = self.world.state.history(workflow_id)
+        kept = {receipt.digest for receipt in self.world.releases.kept(workflow_id)}
+        return views.history_view(events, record, kept)[:last]
+
+    def events(
+        self,
+        actor: Actor,
+        *,
+        workflow_id: str | None = None,
+        after: int = 0,
+        last: int = 100,
+        first: int = 0,
+    ) -> list[View]:
+        """Lines of the log in order: views.event_view. The `last` ones with id > `after`, or the `first`."""
+        if workflow_id is not None:
+            self._find(actor, workflow_id)
+        only = None
+        if actor.owners is not None:
+            only = [ALL, *(record.workflow_id for record in self._visible(actor))]
+        events = self.world.state.history(workflow_id, after=after, last=last, first=first, only=only)
+        return [views.event_view(event) for event in events]
+
+    async def wait_for_event(self, after: int, timeout: float) -> None:  # noqa: ASYNC109
+        """Until there is an event with a higher id, or `timeout` seconds."""
+        if self.world.state.last_event() > after:
+            return
+        news = self._news
+        try:
+            await asyncio.wait_for(news.wait(), timeout)
+        except TimeoutError:
+            return
+
+    async def plan(self, actor: Actor) -> View:
+        """{complete, problem, actions: [views.action_view]}: what a pass would do with what was read last."""
+        desired = self.reconciler.desired
+        if desired is None:
+            raise RequestError(
+                Code.CONFLICT, "the source was not read yet", hint="the daemon has just started; try again"
+            )
+        actions = self.reconciler.plan(desired, patient=False)
+        shown = [action for action in actions if self._sees_action(actor, action)]
+        return {
+            "complete": desired.complete,
+            "problem": desired.problem or None,
+            "actions": [views.action_view(action) for action in shown],
+        }
+
+    async def diff(self, actor: Actor, workflow_id: str, a: str, b: str) -> View:
+        """What differs between two releases; short ids, or `live`, `previous`, `wanted`."""
+        record = self._find(actor, workflow_id)
+        return await diff_view(self.world, workflow_id, a, b, self._defaults(record))
+
+    async def drift(self, actor: Actor, workflow_id: str) -> View:
+        """How the live release differs from what was built; looks at the tree now."""
+        record = self._find(actor, workflow_id)
+        return await drift_view(self.world, workflow_id, self._defaults(record))
+
+    def _defaults(self, record: Record) -> Defaults:
+        """What policies give to the workflow's spec."""
+        return self.reconciler.source.defaults(record.source) or ()
+
+    def operation(self, actor: Actor, operation_id: str) -> View:
+        """views.operation_view of one that the actor may see."""
+        operation = self.world.state.desk.operation(operation_id)
+        if operation is None or not self._sees_operation(actor, operation):
+            raise RequestError(Code.NOT_FOUND, f"there is no operation {operation_id!r}")
+        return views.operation_view(operation)
+
+    def operations(self, actor: Actor, *, last: int = 100) -> list[View]:
+        """The last ones, newest first."""
+        found = self.world.state.desk.operations(last=last if actor.owners is None else 10 * last)
+        shown = [operation for operation in found if self._sees_operation(actor, operation)]
+        return [views.operation_view(operation) for operation in shown[:last]]
+
+    def audit(self, actor: Actor, *, after: int = 0, last: int = 100) -> list[View]:
+        """Admins only."""
+        need(actor, Role.ADMIN)
+        return [views.audit_view(row) for row in self.world.state.desk.audited(after=after, last=last)]
+
+    def ready(self) -> str:
+        """'' when the daemon follows its source; else why not."""
+        passes, config = self.reconciler.passes, self.world.config
+        if not passes.count:
+            return "the first pass is under way"
+        silence = self.world.clock() - passes.last
+        if silence > 60 + 3 * config.source.scan_interval_s:
+            return f"no pass has succeeded for {silence:.0f} s"
+        return ""
+
+    def _on_change(self, _: Change) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _visible(self, actor: Actor) -> list[Record]:
+        records = sorted(self.world.records.values(), key=lambda record: record.workflow_id)
+        return [record for record in records if actor.sees(record.owner)]
+
+    def _find(self, actor: Actor, workflow_id: str) -> Record:
+        record = self.world.records.get(workflow_id)
+        if record is None or not actor.sees(record.owner):
+            raise RequestError(
+                Code.NOT_FOUND, f"there is no workflow {workflow_id!r} here", hint="timewright list"
+            )
+        return record
+
+    def _sees_action(self, actor: Actor, action: Action) -> bool:
+        if action.workflow_id is None:
+            return actor.owners is None
+        record = self.world.records.get(action.workflow_id)
+        if record is not None and record.source:
+            return actor.sees(record.owner)
+        wanted = action.wanted if isinstance(action, Deploy | Settle | Hold) else None
+        return actor.sees(wanted.owner if wanted is not None else "")
+
+    def _sees_operation(self, actor: Actor, operation: Operation) -> bool:
+        if operation.workflow_id == ALL:
+            return True
+        return actor.sees(self.world.record(operation.workflow_id).owner) or operation.actor == actor.name
+
+
+def is_shown(record: Record) -> bool:
+    """Whether a list has it: what is up, and what is held back from being so."""
+    return record.status is not Status.UNDEPLOYED or bool(record.held)
+
+
+def need(actor: Actor, role: Role) -> None:
+    if actor.role < role:
+        raise RequestError(
+            Code.FORBIDDEN,
+            f"{actor.name} is a {actor.role.name.lower()}; that takes a {role.name.lower()}",
+        )
