@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 # No deadline: the machines that run this are shared. No database: what failed is printed as a blob.
@@ -12,3 +14,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("timewright")
+
+# Who starts tests in the background of a shell script has SIGINT ignored, and so have all their children:
+# tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
