@@ -24,7 +24,7 @@ test: setup ## lint, types and the tests that need no server
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -q -m "not e2e"
+	pytest -q -m "not e2e" -n 3 --dist worksteal
 	cd worker && npm test --silent
 
 e2e: setup temporal ## the same against a real Temporal server
