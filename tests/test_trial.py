@@ -116,7 +116,7 @@ async def test_a_release_that_flaps_between_the_looks_is_reverted_too(bench: Ben
         stage.crash()
         stage.recover()
         await stage.look()
-    assert where(bench).condemned
+    assert where(bench).condemned == "its worker process crashed 2 times: Error: boom"
 
 
 async def test_a_release_that_can_not_be_loaded_after_a_restart_is_reverted(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from timewright.core.state import Health, Record, Status
-from timewright.core.verdict import Poller, Serving, Slot, Verdict, culprit, is_seen, verdict
+from timewright.core.verdict import Poller, Serving, Slot, Verdict, culprit, is_seen, telling_line, verdict
 from timewright.edge.releases import Receipt
 from timewright.edge.temporal import Temporal
 from timewright.world import World
@@ -116,8 +116,7 @@ class HealthWatch:
         trial.strikes += _new_strikes(record, found, slot, trial)
         now = self.world.clock()
         if self._reverts(record) and trial.strikes >= _STRIKES and not record.condemned:
-            why = found.reason or (f"its worker process crashed {trial.strikes} times" if slot else "")
-            self.world.note(record, condemned=why)
+            self.world.note(record, condemned=found.reason or _crashes(trial.strikes, slot))
             self._wake()
         elif found.health is not Health.HEALTHY:
             self.trying = True
@@ -182,6 +181,12 @@ class HealthWatch:
             answer = await self.world.worker.reload(workflow_id, action="deploy", release=receipt.release)
             if answer.ok:
                 self.world.set_health(workflow_id, Health.HEALTHY)
+
+
+def _crashes(times: int, slot: Slot | None) -> str:
+    """Why a release that is served again at this moment failed its trial all the same."""
+    words = f": {telling_line(slot.error)}" if slot is not None and slot.error else ""
+    return f"its worker process crashed {times} times{words}"
 
 
 def _slot_of(workflow_id: str, release: str, serving: Serving) -> Slot | None:

@@ -138,13 +138,13 @@ def _elsewhere(workflow_id: str, key: tuple[str, str], serving: Serving) -> Verd
             return _waits(f"it still serves release {other}")
     for slot in serving.slots:
         if slot.key == key and slot.current and slot.state == "failed" and not slot.releases:
-            return Verdict(Health.DEGRADED, f"{Reason.RELOAD_FAILED}: {_line(slot.error)}")
+            return Verdict(Health.DEGRADED, f"{Reason.RELOAD_FAILED}: {telling_line(slot.error)}")
     return _waits("the worker host does not serve it yet")
 
 
 def _crashed(workflow_id: str, slot: Slot, youngest: Mapping[str, str]) -> Verdict:
     state = _STATES.get(slot.state, f"its worker process is {slot.state}")
-    words = f": {_line(slot.error)}" if slot.error else ""
+    words = f": {telling_line(slot.error)}" if slot.error else ""
     guilty = culprit(slot) or youngest.get(slot.version, "")
     if guilty == workflow_id:
         return Verdict(Health.DEGRADED, f"{Reason.WORKER_CRASHED}: {state}{words}", fault=True)
@@ -165,7 +165,7 @@ def named(words: str, releases: Mapping[str, str]) -> str:
     return ""
 
 
-def _line(text: str) -> str:
+def telling_line(text: str) -> str:
     """The line of a crash's last words that says the most: an error's message, else the last one."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"(Uncaught )?[A-Za-z]*(Error|Exception)\b", line)]
