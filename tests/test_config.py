@@ -89,10 +89,14 @@ def test_every_setting_can_be_given_by_environment(tmp_path: Path, key: str) -> 
         given = {
             "compiler.mode": "off", "compiler.typescript": "bundled", "worker.url": "unix:/x",
             "log.level": "error", "log.format": "json", "api.socket_mode": "0660",
+            "source.git": "/srv/repo.git", "source.verify": "head", "source.status": "gitea",
         }.get(key, "text")  # fmt: skip
     if isinstance(default, list):
         given = "ms, @acme/*"
-    found = config(tmp_path, "", {f"TIMEWRIGHT_{key.replace('.', '_').upper()}": given})
+    needed = {"git": "/srv/repo.git", "signers": "signers", "status_token_file": "token"}
+    needs = needed if key in ("source.verify", "source.status") else {}
+    env = {f"TIMEWRIGHT_SOURCE_{name.upper()}": value for name, value in needs.items()}
+    found = config(tmp_path, "", {**env, f"TIMEWRIGHT_{key.replace('.', '_').upper()}": given})
     taken = values(found)[key]
     text = ", ".join(taken) if isinstance(taken, list) else str(taken).lower()
     assert text == given
@@ -227,3 +231,82 @@ def test_a_file_that_was_named_and_is_not_there_is_an_error(tmp_path: Path) -> N
 
 def test_our_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
     assert values(config(tmp_path, "", {"TIMEWRIGHT_CONFIG": "x", "PATH": "/bin"})) == defaults()
+
+
+# Several sources
+
+
+def test_a_lone_source_has_no_prefix(tmp_path: Path) -> None:
+    [one] = config(tmp_path, '[source]\ngit = "https://git.example.org/x.git"\n').followed
+    assert (one.name, one.title, one.prefix, one.prunes, one.vanish) == ("", "main", "", True, 0.0)
+
+
+def test_a_folder_prunes_only_when_it_is_told_to(tmp_path: Path) -> None:
+    assert [one.prunes for one in config(tmp_path, "").followed] == [False]
+    assert [one.prunes for one in config(tmp_path, "[source]\nprune = true\n").followed] == [True]
+    text = '[source]\ngit = "/srv/x.git"\nprune = false\n'
+    assert [one.prunes for one in config(tmp_path, text).followed] == [False]
+
+
+def test_named_sources_take_what_they_dont_say_from_the_section(tmp_path: Path) -> None:
+    text = """
+    [source]
+    git = "git@git.example.org:shop.git"
+    interval_s = 5
+    [sources.payments]
+    subdir = "payments"
+    owner = "payments"
+    [sources.orders]
+    subdir = "orders"
+    ref = "semver:^1"
+    [sources.local]
+    git = ""
+    path = "here"
+    """
+    found = config(tmp_path, text)
+    assert [(one.name, one.prefix) for one in found.followed] == [
+        ("local", "local/"),
+        ("orders", "orders/"),
+        ("payments", "payments/"),
+    ]
+    assert {one.name: one.settings.interval_s for one in found.followed}["orders"] == 5.0
+    assert found.sources["payments"].owner == "payments"
+    assert found.sources["orders"].git == "git@git.example.org:shop.git"
+    assert found.folders == (tmp_path / "here",)
+    assert values(found)["sources.orders.ref"] == "semver:^1"
+
+
+def test_a_folder_on_the_command_line_is_followed_alone(tmp_path: Path) -> None:
+    text = '[source]\ngit = "/srv/x.git"\n[sources.a]\nsubdir = "a"\n'
+    [one] = config(tmp_path, text, None, **{"source.path": str(tmp_path / "mine")}).followed
+    assert (one.name, one.settings.git, found_path(one)) == ("", "", str(tmp_path / "mine"))
+
+
+def found_path(one: Any) -> str:
+    return str(one.settings.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[source]\ngit = "ext::sh -c id"\n', "source.git: "),
+        ('[source]\ngit = "--upload-pack=id"\n', "source.git: is no URL"),
+        ('[source]\nref = "semver:one"\n', "no range of versions"),
+        ('[source]\nref = "-x"\n', "no name of a branch"),
+        ('[source]\nsubdir = "../x"\n', "inside of the repository"),
+        ('[source]\nverify = "always"\n', "must be one of off, head, tag, all-since-last"),
+        ('[source]\ngit = "/x"\nverify = "head"\n', "source.verify needs source.signers"),
+        ('[source]\nverify = "head"\nsigners = "s"\n', "this one is a folder"),
+        ('[source]\ngit = "/x"\nstatus = "github"\n', "needs source.status_token_file"),
+        ('[sources.Team]\npath = "x"\n', "lower-case letters"),
+        ("[sources]\nteam = 1\n", "must be a section [sources.NAME]"),
+        ('[sources.a]\npth = "x"\n', "sources.a.pth: no such setting; did you mean source.path"),
+        ("[sources.a]\n[sources.b]\n", "two sources follow the same folder"),
+        ('[source]\ngit = "https://ada:secret@git.example.org/ x"\n', "https://git.example.org/ x"),
+    ],
+)
+def test_a_wrong_source_is_explained(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(TimewrightError) as caught:
+        config(tmp_path, text)
+    assert says in caught.value.message
+    assert "secret" not in caught.value.message

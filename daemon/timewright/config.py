@@ -6,22 +6,45 @@ A test holds the two equal. Unknown keys are errors, with the nearest known key 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from timewright.core.errors import TimewrightError
+from timewright.core.gitrefs import read_ref, url_problem
+from timewright.core.gitwords import location
 from timewright.core.names import name_problem
 
 
 @dataclass(frozen=True)
 class Source:
     path: str = "specs"
+    git: str = ""
+    ref: str = ""
+    subdir: str = ""
+    owner: str = ""
+    interval_s: float = 60.0
+    timeout_s: float = 120.0
+    depth: int = 0
+    max_clone_mib: int = 2048
+    username: str = ""
+    token_file: str = ""
+    ssh_key: str = ""
+    known_hosts: str = ""
+    verify: str = "off"
+    signers: str = ""
+    keyring: str = ""
+    webhook_secret_file: str = ""
+    status: str = "off"
+    status_url: str = ""
+    status_token_file: str = ""
+    status_context: str = ""
     prune: bool = False
     max_deletes: float = 0.1
     scan_interval_s: float = 10.0
@@ -118,9 +141,36 @@ class Log:
     format: str = "auto"
 
 
+#: Tables of named blocks, each of which takes what it doesn't say from a section.
+NAMED = {"sources": "source"}
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One source as it is followed. `name`: '' where it is the only one. `prunes`: undeploy what it no longer
+    has. `vanish`: seconds that a spec may be away; a commit is whole, so none for git."""
+
+    name: str
+    settings: Source
+    prunes: bool
+    vanish: float
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name or "main"
+
+    @property
+    def prefix(self) -> str:
+        """What its paths begin with, among those of all sources."""
+        return f"{self.name}/" if self.name else ""
+
+
 @dataclass(frozen=True)
 class Config:
-    """All settings. `origin`: `section.key` → where its value came from, where it isn't the default."""
+    """All settings. `origin`: `section.key` → where its value came from, where it isn't the default.
+    `sources`: the blocks of [sources.NAME], complete with what [source] says."""
 
     source: Source = field(default_factory=Source)
     data: Data = field(default_factory=Data)
@@ -134,29 +184,47 @@ class Config:
     drift: Drift = field(default_factory=Drift)
     api: Api = field(default_factory=Api)
     log: Log = field(default_factory=Log)
+    sources: Mapping[str, Source] = field(default_factory=dict)
     base: Path = field(default_factory=Path.cwd)
     origin: Mapping[str, str] = field(default_factory=dict)
 
-    def _path(self, text: str) -> Path:
+    def path(self, text: str) -> Path:
+        """A path of the settings: relative ones are relative to their file."""
         return Path(os.path.normpath(self.base / Path(text).expanduser()))
 
     @property
+    def followed(self) -> tuple[Followed, ...]:
+        """The sources: those of [sources.NAME], else the one of [source]."""
+        if not self.sources:
+            return (self._followed("", self.source),)
+        return tuple(self._followed(name, settings) for name, settings in sorted(self.sources.items()))
+
+    def _followed(self, name: str, settings: Source) -> Followed:
+        said = "source.prune" in self.origin or f"sources.{name}.prune" in self.origin
+        prunes = settings.prune if said or not settings.git else True
+        return Followed(name, settings, prunes, 0.0 if settings.git else settings.vanish_s)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that are followed as such, and not as repositories."""
+        return tuple(self.path(one.settings.path) for one in self.followed if not one.settings.git)
+
+    @property
     def source_path(self) -> Path:
-        return self._path(self.source.path)
+        """The first followed folder; the one of [source] where all are repositories."""
+        return next(iter(self.folders), self.path(self.source.path))
 
     @property
     def data_path(self) -> Path:
-        return self._path(self.data.directory)
+        return self.path(self.data.directory)
 
     @property
     def workflows_path(self) -> Path:
-        return (
-            self._path(self.data.workflows_dir) if self.data.workflows_dir else self.data_path / "workflows"
-        )
+        return self.path(self.data.workflows_dir) if self.data.workflows_dir else self.data_path / "workflows"
 
     @property
     def activities_path(self) -> Path | None:
-        return self._path(self.data.activities_dir) if self.data.activities_dir else None
+        return self.path(self.data.activities_dir) if self.data.activities_dir else None
 
     @property
     def worker_url(self) -> str:
@@ -165,17 +233,17 @@ class Config:
     @property
     def api_socket(self) -> Path:
         """Where the API listens for this host's users."""
-        return self._path(self.api.socket) if self.api.socket else self.data_path / "api.sock"
+        return self.path(self.api.socket) if self.api.socket else self.data_path / "api.sock"
 
     @property
     def api_tls(self) -> tuple[Path | None, Path | None]:
         """The PEM files of certificate and key, where they are set."""
         cert, key = self.api.tls_cert, self.api.tls_key
-        return (self._path(cert) if cert else None, self._path(key) if key else None)
+        return (self.path(cert) if cert else None, self.path(key) if key else None)
 
     @property
     def tokens_path(self) -> Path:
-        return self._path(self.api.tokens_file) if self.api.tokens_file else self.data_path / "tokens.toml"
+        return self.path(self.api.tokens_file) if self.api.tokens_file else self.data_path / "tokens.toml"
 
     @property
     def state_path(self) -> Path:
@@ -185,7 +253,7 @@ class Config:
     def toolchain_path(self) -> Path:
         """The worker package: configured, else beside a source checkout, else in the data directory."""
         if self.compiler.toolchain:
-            return self._path(self.compiler.toolchain)
+            return self.path(self.compiler.toolchain)
         checkout = Path(__file__).resolve().parents[2] / "worker"
         return checkout if (checkout / "package.json").is_file() else self.data_path / "toolchain"
 
@@ -202,7 +270,7 @@ class Config:
         """The bearer token for the worker host; '' when none is set."""
         if not self.worker.token_file:
             return ""
-        path = self._path(self.worker.token_file)
+        path = self.path(self.worker.token_file)
         try:
             return path.read_text("utf-8").strip()
         except OSError as error:
@@ -222,6 +290,8 @@ KNOWN_VARIABLES = {
     "TEMPORAL_NAMESPACE": "temporal.namespace",
 }
 _CHOICES = {
+    "source.verify": ("off", "head", "tag", "all-since-last"),
+    "source.status": ("off", "github", "gitlab", "gitea"),
     "compiler.mode": ("check", "transpile", "off"),
     "compiler.typescript": ("pinned", "bundled"),
     "api.socket_mode": ("0600", "0660", "0666"),
@@ -268,8 +338,13 @@ def defaults() -> dict[str, Any]:
 
 
 def values(config: Config) -> dict[str, Any]:
-    """`section.key` → value in force."""
-    return {f"{section}.{key}": value for section, key, value in _walk(config)}
+    """`section.key` → value in force; `table.name.key` for what a named block says for itself."""
+    found = {f"{section}.{key}": value for section, key, value in _walk(config)}
+    for key in config.origin:
+        if key.count(".") == 2:
+            table, name, last = key.split(".")
+            found[key] = getattr(getattr(config, table)[name], last)
+    return found
 
 
 def _walk(config: Config) -> list[tuple[str, str, Any]]:
@@ -296,12 +371,30 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, tuple[Any, str]]:
         if not isinstance(block, dict):
             problems.append(f"{path}: {section}: must be a section [{section}]")
             continue
+        if section in NAMED:
+            found.update(_named_blocks(path, section, block, problems))
+            continue
         if section not in known:
-            close = get_close_matches(section, known, 1)
+            close = get_close_matches(section, known | NAMED.keys(), 1)
             hint = f"; did you mean [{close[0]}]?" if close else ""
             problems.append(f"{path}: [{section}]: no such section{hint}")
             continue
         found.update({f"{section}.{key}": (value, str(path)) for key, value in block.items()})
+    return found
+
+
+def _named_blocks(
+    path: Path, table: str, block: Mapping[str, Any], problems: list[str]
+) -> dict[str, tuple[Any, str]]:
+    found: dict[str, tuple[Any, str]] = {}
+    for name, content in block.items():
+        if not isinstance(content, dict):
+            problems.append(f"{path}: {table}.{name}: must be a section [{table}.NAME]")
+        elif not NAME.fullmatch(name):
+            problems.append(f"{path}: [{table}.{name}]: a name has lower-case letters, digits and '-' only")
+        else:
+            found[f"{table}.{name}"] = ({}, str(path))
+            found.update({f"{table}.{name}.{key}": (value, str(path)) for key, value in content.items()})
     return found
 
 
@@ -347,26 +440,64 @@ def _from_text(text: str, default: Any) -> Any:
 def _build(given: Mapping[str, tuple[Any, str]], base: Path, problems: list[str]) -> Config:
     known = defaults()
     sections: dict[str, dict[str, Any]] = {}
+    named: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in NAMED}
     origin: dict[str, str] = {}
     for key, (value, where) in given.items():
-        if key not in known:
-            close = get_close_matches(key, known, 1)
+        table, _, rest = key.partition(".")
+        name, _, last = rest.rpartition(".") if table in NAMED else ("", "", "")
+        if table in NAMED and not name:
+            named[table].setdefault(rest, {})
+            continue
+        plain = f"{NAMED[table]}.{last}" if name else key
+        if plain not in known:
+            close = get_close_matches(plain, known, 1)
             problems.append(
                 f"{where}: {key}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
             )
             continue
-        if isinstance(known[key], float) and isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(known[plain], float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if message := _wrong(key, value, known[key]):
+        if message := _wrong(plain, value, known[plain]):
             problems.append(f"{where}: {key}: {message}")
             continue
-        section, name = key.split(".", 1)
-        sections.setdefault(section, {})[name] = value
+        section, short = plain.split(".", 1)
+        block = named[table].setdefault(name, {}) if name else sections.setdefault(section, {})
+        block[short] = value
         origin[key] = where
+    if origin.get("source.path") == "command line":  # that folder, and nothing else
+        named["sources"].clear()
+        sections["source"].pop("git", None)
+        origin = {key: where for key, where in origin.items() if not key.startswith("sources.")}
     config = Config(base=base, origin=origin)
-    return replace(
+    config = replace(
         config, **{name: replace(getattr(config, name), **block) for name, block in sections.items()}
     )
+    blocks: dict[str, Any] = {
+        table: {name: replace(getattr(config, NAMED[table]), **block) for name, block in named[table].items()}
+        for table in NAMED
+    }
+    config = replace(config, **blocks)
+    problems += [f"{where}: {text}" for where, text in _across(config)]
+    return config
+
+
+def _across(config: Config) -> Iterator[tuple[str, str]]:
+    """Settings that don't go together: where they stand, and what is wrong."""
+    for one in config.followed:
+        settings, block = one.settings, f"sources.{one.name}" if one.name else "source"
+
+        def where(key: str, block: str = block) -> str:
+            return config.origin.get(f"{block}.{key}", config.origin.get(f"source.{key}", block))
+
+        if settings.verify != "off" and not (settings.signers or settings.keyring):
+            yield where("verify"), f"{block}.verify needs {block}.signers, {block}.keyring or both"
+        if settings.verify != "off" and not settings.git:
+            yield where("verify"), f"{block}.verify is for git sources; this one is a folder"
+        if settings.status != "off" and not settings.status_token_file:
+            yield where("status"), f"{block}.status needs {block}.status_token_file"
+    folders = [path for path in config.folders if config.folders.count(path) > 1]
+    if folders:
+        yield "sources", f"two sources follow the same folder {folders[0]}"
 
 
 def _wrong(key: str, value: Any, default: Any) -> str:
@@ -376,8 +507,14 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"must be a list of texts, is {value!r}"
     if key in _CHOICES and value not in _CHOICES[key]:
         return f"must be one of {', '.join(_CHOICES[key])}, is {value!r}"
-    if key == "compiler.cache_mib":
+    if key in ("compiler.cache_mib", "source.depth"):
         return "" if value >= 0 else f"must be 0 or more, is {value!r}"
+    if key == "source.git" and value and (message := url_problem(value)):
+        return f"{message}; is {location(value)!r}"
+    if key == "source.ref":
+        return _wrong_ref(value)
+    if key == "source.subdir" and (value.startswith("/") or ".." in value.split("/")):
+        return f"must be a folder inside of the repository, is {value!r}"
     if key.endswith(_POSITIVE) and isinstance(value, int | float) and not value > 0:
         return f"must be more than 0, is {value!r}"
     if key == "source.max_deletes" and not 0 <= value <= 1:
@@ -386,6 +523,14 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"{message}: {value!r}"
     if key == "worker.url" and value and not value.startswith(("unix:/", "http://", "https://")):
         return f"must be unix:/path or http://host:port, is {value!r}"
+    return ""
+
+
+def _wrong_ref(value: str) -> str:
+    try:
+        read_ref(value)
+    except ValueError as error:
+        return str(error)
     return ""
 
 
