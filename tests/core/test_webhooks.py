@@ -240,6 +240,7 @@ def test_one_right_signature_of_several_versions_is_enough() -> None:
 def test_a_plain_secret_signs_nothing_of_standard_webhooks() -> None:
     """Else what it signs there, shown again as a body, would be right as X-Signature-256."""
     assert "whsec_" in refused(standard(), PUSH, SECRET).message
+    assert "whsec_" in refused(standard(), PUSH, SIGNING.removeprefix("whsec_")).message
     assert "whsec_" in refused(standard(), PUSH, "whsec_no base64!").message
     text = b"msg_1." + f"{NOW:.0f}.".encode() + PUSH
     hexed = base64.b64decode(standard()[-1][1].removeprefix("v1,")).hex()
