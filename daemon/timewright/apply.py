@@ -21,7 +21,7 @@ from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
 from timewright.edge.statefile import Bad
 from timewright.golive import GoLive
-from timewright.notes import FORGOTTEN, SOURCE, seen
+from timewright.notes import FORGOTTEN, seen
 from timewright.retention import Retention
 from timewright.world import World
 
@@ -62,7 +62,7 @@ class Applier:
             Status.DEPLOYING,
             action.because,
             digest=wanted.digest,
-            actor=before.request.actor if before.request else SOURCE,
+            actor=before.request.actor if before.request else world.author(revision),
             **seen(wanted, revision, world.clock()),
             request=None,
             pin=None,
@@ -91,6 +91,7 @@ class Applier:
             timings=timings,
             **_live(record, receipt),
             **FORGOTTEN,
+            live_revision=revision,
             warnings=(*wanted.warnings, *receipt.warnings),
         )
         world.set_health(wanted.workflow_id, health, reason)
@@ -159,6 +160,7 @@ class Applier:
             Status.ROLLING_BACK,
             because,
             digest=digest,
+            about=self._revision_of(workflow_id, digest),
             actor=asked.actor if asked else pin.actor if pin else OURSELVES,
             held="",
             held_reason="",
@@ -188,11 +190,18 @@ class Applier:
             Status.ROLLED_BACK,
             _why_deployed(receipt, reason),
             digest=digest,
+            about=receipt.revision,
             timings=timings,
             **{**_live(record, receipt), **FORGOTTEN, **kept, **_pinned(record)},
+            live_revision=receipt.revision,
             warnings=receipt.warnings,
         )
         world.set_health(workflow_id, health, reason)
+
+    def _revision_of(self, workflow_id: str, digest: str) -> str:
+        """The revision that a kept release was built of."""
+        receipt = self.world.releases.receipt(workflow_id, digest[:SHORT])
+        return receipt.revision if receipt is not None else ""
 
     async def _kept(self, workflow_id: str, digest: str) -> Receipt:
         """The receipt of a release that is in the tree, whole. Raises DeployError."""
@@ -218,10 +227,11 @@ class Applier:
         world = self.world
         record = world.record(action.workflow_id)
         receipt = world.receipts.get(action.workflow_id)
-        actor = _undeployer(record)
+        actor = _undeployer(record) or world.author(revision)
         nothing: dict[str, Any] = {
             **FORGOTTEN,
             "applied": "",
+            "live_revision": "",
             "attempted": "",
             "pool": "",
             "drift": (),
@@ -262,9 +272,10 @@ class Applier:
 
 
 def _undeployer(record: Record) -> str:
+    """The person who asked for it; '' for the source."""
     if record.pin is not None and record.pin.kind is Pinned.UNDEPLOY:
         return record.pin.actor
-    return record.prune_by or SOURCE
+    return record.prune_by
 
 
 def _live(record: Record, receipt: Receipt) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Builder:
         if found is not None:
             return found
         with timed(timings, "read"):
-            prepared = self._prepare(wanted)
+            prepared = await self._prepare(wanted)
         releases = self.world.releases
         build = releases.begin(wanted.workflow_id)
         try:
@@ -95,10 +95,10 @@ class Builder:
         log.get().warning("damaged release", workflow=wanted.workflow_id, release=short, because=damage)
         return None
 
-    def _prepare(self, wanted: Wanted) -> Prepared:
-        root, host = self.world.config.source_path, self.world.host
+    async def _prepare(self, wanted: Wanted) -> Prepared:
+        host = self.world.host
         try:
-            data = source.read_file(root, wanted.source, host.limits).data
+            data = await self.world.sources.read(wanted.source, host.limits)
         except source.UnreadableError:
             raise SupersededError from None
         if sha256(data) != wanted.content:
@@ -137,12 +137,15 @@ class Builder:
         self, wanted: Wanted, prepared: Prepared, compiled: Compiled, revision: str, build: Path
     ) -> Receipt:
         spec, part = prepared.spec, build / "bundle" / "workflow.js"
+        commit = self.world.commit(revision)
         return Receipt(
             workflow_id=wanted.workflow_id,
             digest=wanted.digest,
             name=spec.name,
             source=wanted.source,
             revision=revision,
+            author=commit.author if commit else "",
+            subject=commit.subject if commit else "",
             created=self.world.clock(),
             namespace=wanted.placement.namespace,
             task_queue=wanted.placement.task_queue,

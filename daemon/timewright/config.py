@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from timewright.core.errors import TimewrightError
-from timewright.core.gitrefs import read_ref, url_problem
-from timewright.core.gitwords import location
+from timewright.core.gitrefs import location, read_ref, url_problem
 from timewright.core.names import name_problem
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from timewright.core.worlds import Broken, Desired, Wanted
 from timewright.edge import source
 from timewright.edge.failpoint import failpoint
 from timewright.policies import Defaults, Policies, PolicyReader, is_policy, refused
+from timewright.sourcing import Scanned
 from timewright.world import World
 
 #: How often a file may take the daemon down before it is no longer looked at.
@@ -59,20 +61,18 @@ class SourceReader:
     async def read(self) -> Desired:
         """What the source asks for now. Never raises for what the source holds or lacks."""
         entries = self._load()
-        root = self.world.config.source_path
         known = {path: entry.seen for path, entry in entries.items()}
-        limits = self.world.host.limits
-        scan = await asyncio.to_thread(source.scan, root, known, limits=limits, now_ns=time.time_ns())
-        return await self._desired(root, scan, entries)
+        scan = await self.world.sources.scan(known, self.world.host.limits)
+        return await self._desired(scan, entries)
 
     def defaults(self, path: str) -> Defaults | None:
         """What the policies, as last read, give to a spec at `path`; None while one can't be read."""
         return self._last_policies.defaults(path)
 
-    async def _desired(self, root: Path, scan: source.Scan, entries: dict[str, _Entry]) -> Desired:
+    async def _desired(self, scan: Scanned, entries: dict[str, _Entry]) -> Desired:
         settling: set[str] = set()
         fresh: dict[str, _Entry] = {}
-        policies = await self._read_policies(root, scan, fresh, settling)
+        policies = await self._read_policies(scan, fresh, settling)
         self._last_policies = policies
         given = {seen.path: policies.defaults(seen.path) for seen in scan.files if not is_policy(seen.path)}
         unknown = {
@@ -81,7 +81,7 @@ class SourceReader:
             if seen.path in given and seen.digest is not None and not seen.busy
             if not _is_known(entries.get(seen.path), seen, given[seen.path])
         }
-        parsed_files = await self._parse_all(root, unknown)
+        parsed_files = await self._parse_all(unknown)
         for seen in scan.files:
             entry = entries.get(seen.path)
             if seen.path not in given:
@@ -98,25 +98,27 @@ class SourceReader:
                     settling.add(seen.path)
                 else:
                     fresh[seen.path] = _Entry(seen, parsed, given[seen.path] or ())
+        fresh |= _with_revisions(fresh, scan.revisions)
         self._store(entries, fresh, scan.complete)
         if scan.complete:
             self._forget_refused(set(fresh) | settling)
         items = [entry.parsed for entry in fresh.values()]
         return Desired(
             complete=scan.complete,
-            revision=_revision(scan),
+            revision=scan.revision,
             problem=scan.problem,
             wanted=tuple(item for item in items if isinstance(item, Wanted)),
             broken=tuple(item for item in items if isinstance(item, Broken)),
             settling=frozenset(settling),
+            parts=scan.parts if self.world.config.sources else (),
         )
 
-    async def _read_policies(
-        self, root: Path, scan: source.Scan, fresh: dict[str, _Entry], settling: set[str]
-    ) -> Policies:
+    async def _read_policies(self, scan: Scanned, fresh: dict[str, _Entry], settling: set[str]) -> Policies:
         """The policy files; one that is no policy is refused as a file, one being written settles."""
         seen = [one for one in scan.files if is_policy(one.path)]
-        policies = await asyncio.to_thread(self._policies.read, root, seen, self.world.host.limits)
+        contents = await self._read_files(self._policies.unread(seen))
+        policies = await asyncio.to_thread(self._policies.read, seen, contents)
+        policies = replace(policies, owner=self.world.sources.owner)
         for one in seen:
             if one.path in policies.broken:
                 broken = policies.broken[one.path]
@@ -128,11 +130,17 @@ class SourceReader:
                     fresh[one.path] = _Entry(one, broken)
         return policies
 
+    async def _read_files(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """What these files hold; one that can't be read now is missing."""
+        found: dict[str, bytes] = {}
+        for path in paths:
+            with suppress(source.UnreadableError):
+                found[path] = await self.world.sources.read(path, self.world.host.limits)
+        return found
+
     # parsing
 
-    async def _parse_all(
-        self, root: Path, unknown: Mapping[str, _Unknown]
-    ) -> dict[str, Wanted | Broken | None]:
+    async def _parse_all(self, unknown: Mapping[str, _Unknown]) -> dict[str, Wanted | Broken | None]:
         """What these files mean. Each is counted, on disk, before it is parsed: one
         that takes the whole process down is parsed alone the next time, and not at all after
         `_MOST_CRASHES`, so that it can't keep the daemon from starting."""
@@ -141,35 +149,43 @@ class SourceReader:
         crashes: dict[str, int] = self.world.state.fact("parsing") or {}
         together = {path: one for path, one in unknown.items() if one.digest not in crashes}
         alone = {path: one for path, one in unknown.items() if one.digest in crashes}
-        parsed = await self._parse_counted(root, together, crashes)
+        parsed = await self._parse_counted(together, crashes)
         for path, one in alone.items():
             if crashes[one.digest] >= _MOST_CRASHES:
                 parsed[path] = _quarantined(path, one.digest, crashes[one.digest])
             else:
-                parsed.update(await self._parse_counted(root, {path: one}, crashes))
+                parsed.update(await self._parse_counted({path: one}, crashes))
         return parsed
 
     async def _parse_counted(
-        self, root: Path, files: Mapping[str, _Unknown], crashes: dict[str, int]
+        self, files: Mapping[str, _Unknown], crashes: dict[str, int]
     ) -> dict[str, Wanted | Broken | None]:
         if not files:
             return {}
         for one in files.values():
             crashes[one.digest] = crashes.get(one.digest, 0) + 1
         self.world.state.set_fact("parsing", crashes)
-        parsed = {
-            path: await asyncio.to_thread(self._parse_safely, root, path, one) for path, one in files.items()
-        }
+        parsed: dict[str, Wanted | Broken | None] = {}
+        in_folders: dict[str, bytes] = {}
+        for path, one in files.items():
+            data = (await self._read_files([path])).get(path)
+            if data is not None and self.world.sources.home(path) is not None:
+                in_folders[path] = data
+            parsed[path] = await asyncio.to_thread(self._parse_safely, path, one, data)
+        commits = await self.world.sources.commits(in_folders)
+        for path, revision in commits.items():
+            item = parsed[path]
+            parsed[path] = None if item is None else replace(item, revision=revision)
         for one in files.values():
             crashes.pop(one.digest, None)
         self.world.state.set_fact("parsing", crashes)
         return parsed
 
-    def _parse_safely(self, root: Path, path: str, unknown: _Unknown) -> Wanted | Broken | None:
+    def _parse_safely(self, path: str, unknown: _Unknown, data: bytes | None) -> Wanted | Broken | None:
         """A bug that one spec brings out is that spec's problem, not everybody's."""
         failpoint(f"parse-{Path(path).stem}")
         try:
-            return self._parse(root, path, unknown)
+            return self._parse(path, unknown, data)
         except Exception as error:
             log.get().error("internal error", file=path, exc_info=error)
             problem = Problem(
@@ -177,15 +193,11 @@ class SourceReader:
             )
             return Broken(path, unknown.digest, Reason.INTERNAL_ERROR, (problem,))
 
-    def _parse(self, root: Path, path: str, unknown: _Unknown) -> Wanted | Broken | None:
+    def _parse(self, path: str, unknown: _Unknown, data: bytes | None) -> Wanted | Broken | None:
         """What a file means; None when it changed meanwhile."""
         digest, defaults = unknown.digest, unknown.defaults
         host, is_yaml = self.world.host, path.endswith((".yaml", ".yml"))
-        try:
-            data = source.read_file(root, path, host.limits).data
-        except source.UnreadableError:
-            return None
-        if sha256(data) != digest:
+        if data is None or sha256(data) != digest:
             return None
         if defaults is None:
             workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=host.limits)
@@ -298,9 +310,13 @@ def _broken_file(seen: source.Seen) -> Broken:
     return Broken(seen.path, sha256(str(problem).encode()), Reason.INVALID_SPEC, (problem,))
 
 
-def _revision(scan: source.Scan) -> str:
-    """The revision of a folder: a digest of its names and contents."""
-    return sha256(canonical([(seen.path, seen.digest) for seen in scan.files]))[:12]
+def _with_revisions(entries: Mapping[str, _Entry], revisions: Mapping[str, str]) -> dict[str, _Entry]:
+    """The entries whose commit is another one than was known."""
+    return {
+        path: replace(entry, parsed=replace(entry.parsed, revision=revisions[path]))
+        for path, entry in entries.items()
+        if path in revisions and entry.parsed.revision != revisions[path]
+    }
 
 
 def _to_row(entry: _Entry, generation: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ async def diff_view(world: World, workflow_id: str, a: str, b: str, defaults: De
 
     Raises RequestError: NOT_FOUND for a release that isn't kept, CONFLICT for a spec that can't be read."""
     one, other = _choose(world, workflow_id, a), _choose(world, workflow_id, b)
-    spec = await asyncio.to_thread(_wanted, world, workflow_id, defaults) if None in (one, other) else None
+    spec = await _wanted(world, workflow_id, defaults) if None in (one, other) else None
     return await asyncio.to_thread(_diff, world, workflow_id, one or spec, other or spec)
 
 
@@ -81,10 +81,10 @@ def _choose(world: World, workflow_id: str, name: str) -> Receipt | None:
     raise RequestError(Code.NOT_FOUND, what, hint=f"kept: {listed}; or say live, previous, wanted")
 
 
-def _wanted(world: World, workflow_id: str, defaults: Defaults) -> Prepared:
+async def _wanted(world: World, workflow_id: str, defaults: Defaults) -> Prepared:
     record = world.record(workflow_id)
     try:
-        found = prepare_spec(world, record.source, defaults)
+        found = await prepare_spec(world, record.source, defaults)
     except source.UnreadableError as error:
         raise RequestError(
             Code.CONFLICT, f"the spec of {workflow_id} can't be read: {error.problem}"
@@ -99,9 +99,14 @@ def _wanted(world: World, workflow_id: str, defaults: Defaults) -> Prepared:
     return found
 
 
-def prepare_spec(world: World, path: str, defaults: Defaults) -> Prepared:
+async def prepare_spec(world: World, path: str, defaults: Defaults) -> Prepared:
     """The spec at `path` now. Raises UnreadableError, DeployError."""
-    data = source.read_file(world.config.source_path, path, world.host.limits).data
+    data = await world.sources.read(path, world.host.limits)
+    return await asyncio.to_thread(prepare_read, world, path, data, defaults)
+
+
+def prepare_read(world: World, path: str, data: bytes, defaults: Defaults) -> Prepared:
+    """The same of what was read. Raises DeployError."""
     return prepare(data, world.host, is_yaml=path.endswith((".yaml", ".yml")), defaults=dict(defaults))
 
 

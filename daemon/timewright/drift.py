@@ -19,7 +19,7 @@ from timewright.core.differences import Difference, Kind, lines, ordered
 from timewright.core.digest import SHORT
 from timewright.core.errors import Code, DeployError, RequestError
 from timewright.core.state import Record, Status
-from timewright.diffing import Defaults, given_texts, prepare_spec, read_release
+from timewright.diffing import Defaults, given_texts, prepare_read, read_release
 from timewright.edge import source
 from timewright.edge.inspection import PACKAGES
 from timewright.edge.pools import Key
@@ -201,10 +201,14 @@ async def drift_view(world: World, workflow_id: str, defaults: Defaults = ()) ->
     record = world.record(workflow_id)
     if not record.applied:
         raise RequestError(Code.NOT_FOUND, f"nothing of {workflow_id} is live")
-    return await asyncio.to_thread(_drift, world, record, tuple(defaults))
+    try:
+        spec = await world.sources.read(record.source, world.host.limits)
+    except source.UnreadableError:
+        spec = b""
+    return await asyncio.to_thread(_drift, world, record, spec, tuple(defaults))
 
 
-def _drift(world: World, record: Record, defaults: Defaults) -> View:
+def _drift(world: World, record: Record, spec: bytes, defaults: Defaults) -> View:
     workflow_id, release = record.workflow_id, record.applied[:SHORT]
     differences = look(world, workflow_id, release)
     live = world.receipts.get(workflow_id)
@@ -214,7 +218,7 @@ def _drift(world: World, record: Record, defaults: Defaults) -> View:
         differences += [_of_pool(key, lost)] if lost else []
     found = ordered(differences)
     receipt = world.releases.sealed(workflow_id, release)
-    texts = _Built(world, record, receipt, defaults) if receipt is not None else None
+    texts = _Built(world, receipt, (record.source, spec, defaults)) if receipt is not None else None
     shown = [_difference(item, texts, count) for count, item in enumerate(found[:1000])]
     return {
         "workflowId": workflow_id,
@@ -248,10 +252,11 @@ class _Built:
     """Gets again what a release was built with: from its spec, the compile cache, other releases. Its digest
     proves each text."""
 
-    def __init__(self, world: World, record: Record, receipt: Receipt, defaults: Defaults) -> None:
+    def __init__(self, world: World, receipt: Receipt, spec: tuple[str, bytes, Defaults]) -> None:
+        """`spec`: its path, what it holds now, and its defaults."""
         self.world, self.receipt = world, receipt
         self.root = world.releases.path(receipt.workflow_id, receipt.release)
-        self._places = (record.source, defaults)
+        self._spec = spec
         self._made: Mapping[str, str] | None = None
 
     def diff(self, path: str) -> tuple[str | None, str]:
@@ -274,9 +279,9 @@ class _Built:
     def _texts(self) -> Mapping[str, str]:
         if self._made is None:
             try:
-                prepared = prepare_spec(self.world, *self._places)
+                prepared = prepare_read(self.world, *self._spec)
                 self._made = {**given_texts(prepared), **self.world.cache.texts(prepared.compile_key)}
-            except (source.UnreadableError, DeployError):
+            except DeployError:
                 self._made = {}
         return self._made
 

@@ -12,8 +12,6 @@ from timewright.core.state import Failure, Status
 from timewright.core.worlds import Wanted
 from timewright.world import World
 
-#: Who is named where no person asked: the source's change.
-SOURCE: Final = "source"
 #: What a record no longer says once its workflow is as it should be.
 FORGOTTEN: Final[dict[str, Any]] = {
     "failure": None,
@@ -43,11 +41,13 @@ class Notes:
 
     def _settle(self, action: Settle, revision: str) -> None:
         world, wanted = self.world, action.wanted
+        actor = world.author(revision)
         record = world.record(wanted.workflow_id)
         changes: dict[str, Any] = {
             **seen(wanted, revision, world.clock()),
             **FORGOTTEN,
             "applied": wanted.digest,
+            "live_revision": revision,
             "pool": wanted.placement.pool,
             "warnings": (*wanted.warnings, *_warnings_of(world, wanted)),
             "pin": None,
@@ -55,10 +55,10 @@ class Notes:
         if record.status is Status.DEPLOYED:
             world.note(record, **changes)
         elif record.status in (Status.DEPLOYMENT_FAILED, Status.DEPLOYING, Status.ROLLED_BACK):
-            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest, actor=SOURCE, **changes)
+            world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest, actor=actor, **changes)
         else:
             record = world.move(
-                record, Status.DEPLOYING, action.because, digest=wanted.digest, actor=SOURCE, **changes
+                record, Status.DEPLOYING, action.because, digest=wanted.digest, actor=actor, **changes
             )
             world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest)
 
@@ -86,7 +86,7 @@ class Notes:
             record,
             Status.DEPLOYMENT_FAILED,
             action.because,
-            actor=SOURCE,
+            actor=world.author(revision),
             failure=failure,
             attempted=action.content,
             asked=action.content,

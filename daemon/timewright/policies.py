@@ -7,12 +7,11 @@ the defaults that they had, and one that did change waits until the policy can b
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from timewright.core.document import Limits
+from timewright.core.digest import sha256
 from timewright.core.errors import Problem, Reason, SpecError
 from timewright.core.policy import Policy, defaults_for, is_policy_name, read_policy
 from timewright.core.worlds import Broken
@@ -32,12 +31,15 @@ class Policies:
 
     good: tuple[Policy, ...] = ()
     broken: Mapping[str, Broken | None] = field(default_factory=dict)
+    owner: Callable[[str], str] = lambda _: ""  # whose the specs of a source are, where nobody says
 
     def defaults(self, path: str) -> Defaults | None:
         """What policies give to the spec at `path`; None when one that may cover it can't be read."""
         if self.blocking(path) is not None:
             return None
         block, _ = defaults_for(path, self.good)
+        if "owner" not in block and (owner := self.owner(path)):
+            block = {**block, "owner": owner}
         return tuple(sorted(block.items()))
 
     def blocking(self, path: str) -> str | None:
@@ -61,13 +63,21 @@ class PolicyReader:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Policy | Broken] = {}
 
-    def read(self, root: Path, seen: Iterable[source.Seen], limits: Limits) -> Policies:
-        """What the policy files among `seen` say."""
+    def unread(self, seen: Iterable[source.Seen]) -> list[str]:
+        """Which of the policy files have to be read."""
+        return [
+            one.path
+            for one in seen
+            if not one.busy and one.digest is not None and (one.path, one.digest) not in self._known
+        ]
+
+    def read(self, seen: Iterable[source.Seen], contents: Mapping[str, bytes]) -> Policies:
+        """What the policy files among `seen` say. `contents`: of those that were not read before."""
         good: list[Policy] = []
         broken: dict[str, Broken | None] = {}
         known: dict[tuple[str, str], Policy | Broken] = {}
         for one in seen:
-            found = self._one(root, one, limits)
+            found = self._one(one, contents)
             if found is None or one.digest is None:
                 broken[one.path] = found if isinstance(found, Broken) else None
                 continue
@@ -79,16 +89,16 @@ class PolicyReader:
         self._known = known
         return Policies(tuple(good), broken)
 
-    def _one(self, root: Path, seen: source.Seen, limits: Limits) -> Policy | Broken | None:
+    def _one(self, seen: source.Seen, contents: Mapping[str, bytes]) -> Policy | Broken | None:
         if seen.busy or seen.digest is None:
             return None
         found = self._known.get((seen.path, seen.digest))
         if found is not None:
             return found
-        try:
-            data = source.read_file(root, seen.path, limits).data
-            return read_policy(data, seen.path)
-        except source.UnreadableError:
+        data = contents.get(seen.path)
+        if data is None or sha256(data) != seen.digest:
             return None
+        try:
+            return read_policy(data, seen.path)
         except SpecError as error:
             return Broken(seen.path, seen.digest, error.reason, error.problems)

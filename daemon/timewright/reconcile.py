@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from timewright import log
 from timewright.apply import Applier
+from timewright.config import Config, Followed
 from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
 from timewright.core.errors import Reason
 from timewright.core.plan import plan
@@ -85,7 +86,7 @@ class Reconciler:
         self.world.expire()
         desired = await self.source.read()
         actions = self.plan(desired)
-        tasks = [await self._start(action, desired.revision) for action in actions]
+        tasks = [await self._start(action, self._revision(action, desired)) for action in actions]
         self.desired = desired
         self.operations.seen(pending)
         self.operations.settle(self._busy)
@@ -98,6 +99,7 @@ class Reconciler:
         """What a pass would do now. Reads the tree, changes nothing. Not `patient`: as if what is away had
         been away for long."""
         settings, world = self.world.config.source, self.world
+        named = world.config.sources
         observed = Observed(
             records=world.records,
             live=world.look(self._busy),
@@ -106,14 +108,24 @@ class Reconciler:
             earlier={r.workflow_id: world.earlier(r) for r in world.records.values() if r.condemned},
             suspension=world.suspension,
         )
-        policy = Policy(
-            settings.prune,
-            settings.max_deletes,
-            settings.allow_empty,
-            settings.vanish_s if patient else 0.0,
-            world.config.drift.heal,
-        )
+        policies = [_policy(one, world.config, patient=patient) for one in world.config.followed]
+        policy = policies[0]
+        if named:
+            safe = replace(policy, prune=False, max_deletes=settings.max_deletes)
+            by_name = {one.name: own for one, own in zip(world.config.followed, policies, strict=True)}
+            policy = replace(safe, sources=by_name)
         return plan(desired, observed, policy, world.clock())
+
+    def _revision(self, action: Action, desired: Desired) -> str:
+        """The revision that asks for an action: the commit that last changed its file, where there is one."""
+        wanted = getattr(action, "wanted", None)
+        path = wanted.source if wanted is not None else getattr(action, "source", "")
+        if wanted is None and action.workflow_id is not None and not path:
+            path = self.world.record(action.workflow_id).source
+        own: str = wanted.revision if wanted is not None else ""
+        if not own and isinstance(action, Refuse):
+            own = next((item.revision for item in desired.items if item.source == path), "")
+        return own or desired.part(path).revision
 
     async def settled(self) -> None:
         """Wait until nothing is being worked on."""
@@ -141,11 +153,15 @@ class Reconciler:
             moment
             for record in self.world.records.values()
             if record.workflow_id not in self._busy
-            for moment in _moments(record, self.world.config.source.vanish_s)
+            for moment in _moments(record, self._vanish(record))
         ]
         if self.world.suspension is not None and self.world.suspension.until is not None:
             due.append(self.world.suspension.until)
         return min(due, default=None)
+
+    def _vanish(self, record: Record) -> float:
+        one, _ = self.world.sources.find(record.source)
+        return one.vanish if one is not None else 0.0
 
     # starting work -----------------------------------------------------------------------------
 
@@ -214,6 +230,17 @@ class Reconciler:
             log.get().info("pass", specs=len(desired.wanted), **_counts(statuses), took_ms=took)
 
         self._saying = asyncio.create_task(say())
+
+
+def _policy(one: Followed, config: Config, *, patient: bool) -> Policy:
+    settings = one.settings
+    return Policy(
+        one.prunes,
+        settings.max_deletes,
+        settings.allow_empty,
+        one.vanish if patient else 0.0,
+        config.drift.heal,
+    )
 
 
 def _moments(record: Record, vanish: float) -> Iterator[float]:

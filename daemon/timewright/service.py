@@ -7,7 +7,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import cast
@@ -112,7 +112,8 @@ def locked(config: Config) -> Iterator[None]:
     """Make the data directory and hold its lock. Raises TimewrightError when another holds it."""
     try:
         config.data_path.mkdir(parents=True, exist_ok=True)
-        config.source_path.mkdir(parents=True, exist_ok=True)
+        for folder in config.folders:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TimewrightError(
             f"{error.filename} can't be made: {error.strerror}", hint="check the path and who owns it"
@@ -135,6 +136,7 @@ async def opened(config: Config) -> AsyncIterator[World]:
         await _start_compiler(world)
         yield world
     finally:
+        await world.sources.close()
         await world.compiler.close()
         await world.worker.close()
         with suppress(sqlite3.Error):
@@ -158,6 +160,7 @@ def _prepare(world: World) -> None:
     world.records = world.state.records()
     world.holds.prepare()
     world.load_decisions()
+    world.sources.start()
     if world.state.rebuilt:
         log.get().info("state file made", because=world.state.rebuilt)
     adopted = world.adopt_tree()
@@ -181,7 +184,7 @@ async def apply_once(
     with locked(config):
         async with opened(config) as world:
             reconciler = Reconciler(world)
-            await reconciler.health.check()
+            await asyncio.gather(reconciler.health.check(), world.sources.update())
             while True:
                 report = await reconciler.run_pass()
                 await _follow(reconciler, progress)
@@ -219,20 +222,23 @@ class Service:
         self._faces: Faces = faces or (lambda *_: nullcontext())
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
+        self._hung_up = asyncio.Event()
 
     async def run(self) -> None:
         with locked(self.config):
             self._listen()
             async with self._helpers(self.config), opened(self.config) as world:
                 reconciler = Reconciler(world, self._wake.set)
-                watcher = Watcher(self.config.source_path, self._wake.set)
-                await watcher.start()
+                watchers = [Watcher(folder, self._wake.set) for folder in self.config.folders]
+                for watcher in watchers:
+                    await watcher.start()
                 async with self._beside(world, reconciler):
-                    _announce(self.config, watcher)
+                    _announce(self.config, world, watchers)
                     try:
-                        await self._loop(reconciler, watcher)
+                        await self._loop(reconciler, watchers)
                     finally:
-                        await watcher.stop()
+                        for watcher in watchers:
+                            await watcher.stop()
                         await reconciler.close()
         log.get().info("stopped")
 
@@ -243,6 +249,10 @@ class Service:
         watches = [
             asyncio.create_task(self._watch_health(reconciler), name="health"),
             asyncio.create_task(drift.run(reconciler.busy), name="drift"),
+            *(
+                asyncio.create_task(follower.run(self._wake.set), name=f"source {follower.name}")
+                for follower in world.sources.followers.values()
+            ),
         ]
         try:
             async with self._faces(world, reconciler):
@@ -260,7 +270,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
-        loop.add_signal_handler(signal.SIGHUP, self._wake.set)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
 
     def _on_signal(self) -> None:
         """The first signal lets the current step finish; the second stops at once."""
@@ -269,12 +279,21 @@ class Service:
         log.get().info("stopping", because="asked by a signal; once more stops at once")
         self.stop()
 
-    async def _loop(self, reconciler: Reconciler, watcher: Watcher) -> None:
+    def _on_hangup(self) -> None:
+        """Look now."""
+        self._hung_up.set()
+        self._wake.set()
+
+    async def _loop(self, reconciler: Reconciler, watchers: Sequence[Watcher]) -> None:
         wait = _PASS_RETRY[0]
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                await watcher.refresh()
+                for watcher in watchers:
+                    await watcher.refresh()
+                if self._hung_up.is_set():
+                    self._hung_up.clear()
+                    reconciler.world.sources.wake_all("SIGHUP")
                 report = await reconciler.run_pass()
                 wait = _PASS_RETRY[0]
             except Exception as error:
@@ -285,12 +304,12 @@ class Service:
                 await self._sleep(wait)
                 wait = min(wait * 2, _PASS_RETRY[1])
                 continue
-            await self._sleep(self._pause(reconciler, watcher, report.settling))
+            await self._sleep(self._pause(reconciler, watchers, report.settling))
 
-    def _pause(self, reconciler: Reconciler, watcher: Watcher, settling: bool) -> float:
+    def _pause(self, reconciler: Reconciler, watchers: Sequence[Watcher], settling: bool) -> float:
         """Seconds until the next pass when nothing wakes us."""
         pause = self.config.source.scan_interval_s
-        if watcher.mode == "polling":
+        if any(watcher.mode == "polling" for watcher in watchers):
             pause = min(pause, 1.0)
         if settling:
             pause = min(pause, 0.1)
@@ -314,15 +333,18 @@ class Service:
             await asyncio.sleep(min(interval, _TRIAL_S) if reconciler.health.trying else interval)
 
 
-def _announce(config: Config, watcher: Watcher) -> None:
+def _announce(config: Config, world: World, watchers: Sequence[Watcher]) -> None:
     log.get().info(
         "timewright is up",
-        specs=str(config.source_path),
+        specs=", ".join(
+            [str(folder) for folder in config.folders] + [f.url for f in world.sources.followers.values()]
+        ),
         tree=str(config.workflows_path),
         api=config.api.listen or str(config.api_socket),
         worker=config.worker_url,
         temporal=config.temporal.address,
-        watching=watcher.mode,
+        watching=", ".join({watcher.mode: None for watcher in watchers}) or "git",
     )
-    if watcher.problem:
-        log.get().warning("watching is limited", because=watcher.problem)
+    for watcher in watchers:
+        if watcher.problem:
+            log.get().warning("watching is limited", because=watcher.problem)

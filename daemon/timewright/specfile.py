@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
+from typing import Final
 
 from timewright.core.errors import Code, DeployError, RequestError
 from timewright.core.names import id_problem
@@ -12,6 +14,8 @@ from timewright.core.state import Record
 from timewright.edge import files
 from timewright.reconcile import Reconciler
 from timewright.world import World
+
+_PUSH: Final = "commit it and push it there"
 
 
 class SpecFiles:
@@ -52,14 +56,25 @@ class SpecFiles:
             if item.workflow_id == workflow_id:
                 if is_yaml and item.source.endswith(".json"):
                     raise RequestError(Code.CONFLICT, f"its spec is {item.source}", hint="send JSON")
+                self._home(item.source)
                 return item.source
             if item.workflow_id is not None and item.workflow_id.casefold() == workflow_id.casefold():
                 message = f"{workflow_id!r} differs from {item.workflow_id!r} only in case"
                 raise RequestError(Code.CONFLICT, message, hint="choose another workflowId")
-        path = f"{workflow_id}.{'yaml' if is_yaml else 'json'}"
-        if os.path.lexists(self.world.config.source_path / path):
+        folder = self.world.sources.folder()
+        if folder is None:
+            raise RequestError(Code.CONFLICT, "this host follows git repositories only", hint=_PUSH)
+        path = f"{folder.prefix}{workflow_id}.{'yaml' if is_yaml else 'json'}"
+        if os.path.lexists(self._home(path)):
             raise RequestError(Code.CONFLICT, f"{path} is there already, and holds something else")
         return path
+
+    def _home(self, path: str) -> Path:
+        """Where a spec lies on disk. Raises CONFLICT for one of a repository."""
+        home = self.world.sources.home(path)
+        if home is None:
+            raise RequestError(Code.CONFLICT, f"{path} is in a git repository", hint=_PUSH)
+        return home
 
     async def write(self, path: str, data: bytes) -> None:
         """Put a file in place by a rename: a reader sees the old one or the new one."""
@@ -67,7 +82,7 @@ class SpecFiles:
 
     def _write(self, path: str, data: bytes) -> None:
         try:
-            files.replace(self.world.config.source_path / path, data)
+            files.replace(self._home(path), data)
         except OSError as error:
             message = f"{path} can't be written into the source folder: {error.strerror}"
             raise RequestError(Code.CONFLICT, message, hint="is it full, or read-only?") from None
@@ -85,7 +100,7 @@ class SpecFiles:
             raise RequestError(
                 Code.CONFLICT, f"{record.workflow_id} has more than one file: {', '.join(sources)}"
             )
-        target = self.world.config.source_path / sources[0]
+        target = self._home(sources[0])
         try:
             target.unlink(missing_ok=True)
             files.sync_directory(target.parent)

@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from timewright import log
 from timewright.config import Config
+from timewright.core.commits import Commit
 from timewright.core.digest import SHORT
 from timewright.core.earlier import earlier_release
 from timewright.core.prepare import Host
@@ -26,6 +27,12 @@ from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
 from timewright.edge.statefile import Bad, StateFile
 from timewright.edge.worker import WorkerHost
+from timewright.sourcing import Sources
+
+#: Who is named where no person asked, and nobody knows whose change it was.
+SOURCE: Final = "source"
+_SHA = 40  # characters of a commit's name, at least
+_COMMITS_KEPT = 5000  # in memory
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,37 @@ class World:
     suspension: Suspension | None = None  # of everything
     bad: dict[tuple[str, str], str] = field(default_factory=dict)  # (workflow id, digest) → why
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
+    _commits: dict[str, Commit] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sources = Sources(self)
 
     def changed(self, change: Change) -> None:
         """Tell who listens (metrics, the event stream) of something that went into the history."""
         for listener in self.listeners:
             listener(change)
+
+    # what the source says of itself
+
+    def commit(self, revision: str) -> Commit | None:
+        """What is known of a revision that is a commit."""
+        known = self._commits.get(revision)
+        if known is None and len(revision) >= _SHA:
+            known = self.state.commit(revision)
+            if known is not None:
+                if len(self._commits) > _COMMITS_KEPT:
+                    self._commits.clear()
+                self._commits[revision] = known
+        return known
+
+    def author(self, revision: str) -> str:
+        """Who is named where no person asked us: the author of the commit, else the source."""
+        commit = self.commit(revision)
+        return f"git:{commit.author}" if commit is not None and not commit.dirty else SOURCE
+
+    def tell_source(self, old: str, new: str, because: str, revision: str) -> None:
+        """A source has changed: a row of history and a line in the log."""
+        self.change("", "source", old, new, because, actor=self.author(revision), revision=revision)
 
     # what was reverted
 
@@ -138,7 +171,8 @@ class World:
         )
         if workflow_id:
             self.records[workflow_id] = changed
-        worse = new in (Health.DEGRADED, Health.MISSING) or (kind == "drift" and bool(fields.get("drift")))
+        worse = new in (Health.DEGRADED, Health.MISSING, "Unreachable", "Refused")
+        worse = worse or (kind == "drift" and bool(fields.get("drift")))
         say = log.get().warning if worse else log.get().info
         say(kind, workflow=workflow_id, old=old, new=new, because=because, **({"by": actor} if actor else {}))
         self.changed(Change(kind, record, changed))
@@ -328,9 +362,15 @@ class World:
                 read_at=receipt.created,
                 attempted=receipt.digest,
                 applied=receipt.digest,
+                live_revision=receipt.revision,
                 pool=receipt.placement.pool,
                 **spoken(receipt),
             )
+            if receipt.author or receipt.subject:
+                sha, _, dirty = receipt.revision.partition("-")
+                known = Commit(sha, receipt.author, "", receipt.subject, dirty=bool(dirty))
+                if self.state.commit(receipt.revision) is None:
+                    self.state.add_commits([known])
             self.state.adopt(record, now=self.clock())
             self.records[live.workflow_id] = record
             adopted += 1

@@ -25,11 +25,13 @@ async def _plan(config: Config) -> dict[str, Any]:
     try:
         world.records = state.records()
         world.load_decisions()
+        world.sources.start()
         reconciler = Reconciler(world)
         while (desired := await reconciler.source.read()).settling:  # noqa: ASYNC110 - time settles it
             await asyncio.sleep(0.1)
         actions = reconciler.plan(desired, patient=False)
     finally:
+        await world.sources.close()
         await world.worker.close()
         state.close()
     return {

@@ -43,6 +43,8 @@ def _claims_on_ids(desired: Desired, observed: Observed) -> tuple[Claims, list[R
     for item in sorted(desired.broken, key=lambda item: item.source):
         if item.workflow_id is not None:
             claims[item.workflow_id.casefold()][item.workflow_id].append(item)
+    if desired.parts:
+        nameless += _newcomers(claims, desired, observed)
     latest = sorted(
         observed.records.values(), key=lambda r: (r.status is not Status.UNDEPLOYED, r.read_at, r.workflow_id)
     )
@@ -56,6 +58,29 @@ def _claims_on_ids(desired: Desired, observed: Observed) -> tuple[Claims, list[R
         elif item.workflow_id is None:
             nameless.append(_refuse_broken(item, None))
     return claims, nameless
+
+
+def _newcomers(claims: Claims, desired: Desired, observed: Observed) -> Iterator[Refuse]:
+    """Files that claim a workflow which another source has deployed: it stays with that one. Takes them out
+    of `claims`."""
+    for twins in claims.values():
+        everyone = [item for items in twins.values() for item in items]
+        homes = {r.source for name in twins if (r := observed.records.get(name)) is not None}
+        holder = next((item for item in everyone if item.source in homes), None)
+        if holder is None or len(everyone) < 2:
+            continue
+        home = desired.part(holder.source).name
+        for workflow_id, items in list(twins.items()):
+            for item in [item for item in items if desired.part(item.source).name != home]:
+                items.remove(item)
+                clash = f"{workflow_id!r} is that of {holder.source}, which is deployed"
+                problem = Problem("workflowId", clash, "give it another workflowId")
+                because = f"{item.source} is refused: its workflowId {clash}"
+                yield Refuse(
+                    None, item.source, item.content, Reason.DUPLICATE_WORKFLOW_ID, (problem,), because
+                )
+            if not items:
+                del twins[workflow_id]
 
 
 def _refuse_broken(item: Broken, owner: str | None) -> Refuse:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import semantic_version
+if TYPE_CHECKING:
+    from semantic_version import Version
 
 _SEMVER: Final = "semver:"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -35,9 +36,11 @@ def read_ref(text: str) -> Follow:
     if not text:
         return Follow()
     if text.startswith(_SEMVER):
+        from semantic_version import NpmSpec  # the settings are read by verbs that have to be quick
+
         wanted = text.removeprefix(_SEMVER).strip()
         try:
-            semantic_version.NpmSpec(wanted or "*")
+            NpmSpec(wanted or "*")
         except ValueError:
             raise ValueError(f"{wanted!r} is no range of versions, such as ^1.2 or >=1.0 <2") from None
         return Follow(versions=wanted or "*")
@@ -67,16 +70,20 @@ def is_path(url: str) -> bool:
 def newest(tags: Iterable[str], versions: str) -> str | None:
     """The tag with the highest version in a range: `v1.4.0` of v1.3.9, v1.4.0, v2.0.0 for ^1.2. Builds and
     pre-releases count as in npm."""
-    spec = semantic_version.NpmSpec(versions)
+    from semantic_version import NpmSpec
+
+    spec = NpmSpec(versions)
     found = [(version, tag) for tag in tags if (version := version_of(tag)) is not None and version in spec]
     return max(found, key=lambda item: (item[0], item[1]), default=(None, None))[1]
 
 
-def version_of(tag: str) -> semantic_version.Version | None:
+def version_of(tag: str) -> Version | None:
     """`v1.2.3`, `1.2.3`, `release/1.2.3` as a version; None for what is none."""
+    from semantic_version import Version
+
     text = tag.rsplit("/", 1)[-1].removeprefix("v")
     try:
-        return semantic_version.Version(text)
+        return Version(text)
     except ValueError:
         return None
 
@@ -108,3 +115,19 @@ def is_followed(follow: Follow, default: str, ref: str) -> bool:
     if follow.default:
         return not default or ref == default
     return bool(follow.commit) or ref in follow.names
+
+
+_USER: Final = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/@:]*)(?::[^/@]*)?@", re.IGNORECASE)
+
+
+def location(url: str) -> str:
+    """A repository's URL as people are shown it: without password or token."""
+    found = _USER.match(url)
+    if found is None:
+        return _printable(url)
+    keeps = found["scheme"].lower().startswith("ssh") and found["user"]
+    return _printable(found["scheme"] + (f"{found['user']}@" if keeps else "") + url[found.end() :])
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text)

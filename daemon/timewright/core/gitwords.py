@@ -8,8 +8,6 @@ from typing import Final
 
 from timewright.core.masking import mask, printable
 
-__all__ = ["Fault", "explain", "location"]
-
 
 class Fault(StrEnum):
     """What kind of thing went wrong with a repository."""
@@ -158,15 +156,3 @@ def explain(stderr: str, code: int) -> tuple[Fault, str, str]:
 
 def _without(sentence: str) -> str:
     return sentence.replace("{0}", "that")
-
-
-_USER: Final = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/@:]*)(?::[^/@]*)?@", re.IGNORECASE)
-
-
-def location(url: str) -> str:
-    """A repository's URL as people are shown it: without password or token."""
-    found = _USER.match(url)
-    if found is None:
-        return printable(url)
-    keeps = found["scheme"].lower().startswith("ssh") and found["user"]
-    return printable(found["scheme"] + (f"{found['user']}@" if keeps else "") + url[found.end() :])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Set
 
 from timewright.core.actions import Action, Hold, Undeploy
 from timewright.core.errors import Reason
 from timewright.core.ordering import dependents
 from timewright.core.state import Record, Status
-from timewright.core.worlds import Desired, Live, Observed, Policy
+from timewright.core.worlds import Desired, Live, Observed, Part, Policy
 
 
 def for_missing(
@@ -26,23 +27,34 @@ def for_missing(
     missing = sorted((known | observed.live.keys()) - present - pinned - observed.busy.keys() - rewritten)
     if not missing:
         return
-    blocked = _why_blocked(desired, present, missing, observed, policy)
+    by_source: dict[str, list[str]] = defaultdict(list)
     for workflow_id in missing:
-        yield _for_one(workflow_id, blocked, missing, desired, observed, policy, now)
+        by_source[desired.part(_source_of(workflow_id, observed)).name].append(workflow_id)
+    for name, gone in by_source.items():
+        part = desired.part(f"{name}/")
+        own = policy.of(name)
+        blocked = _why_blocked(desired, part, present, gone, observed, own)
+        for workflow_id in gone:
+            yield _for_one(workflow_id, part, blocked, missing, observed, own, now)
+
+
+def _source_of(workflow_id: str, observed: Observed) -> str:
+    record = observed.records.get(workflow_id)
+    return record.source if record is not None else ""
 
 
 def _for_one(
     workflow_id: str,
+    part: Part,
     blocked: str,
     missing: list[str],
-    desired: Desired,
     observed: Observed,
     policy: Policy,
     now: float,
 ) -> Action:
     record = observed.records.get(workflow_id) or Record(workflow_id)
     what = record.source or "its spec"
-    if not desired.complete:
+    if not part.complete:
         return Hold(workflow_id, Reason.PRUNE_BLOCKED, f"{what} is gone, but {blocked}")
     if workflow_id not in observed.live:
         return Undeploy(workflow_id, f"{what} is gone and nothing of it was live")
@@ -75,20 +87,30 @@ def _is_up(record: Record) -> bool:
 
 
 def _why_blocked(
-    desired: Desired, present: Set[str | None], missing: list[str], observed: Observed, policy: Policy
+    desired: Desired,
+    part: Part,
+    present: Set[str | None],
+    missing: list[str],
+    observed: Observed,
+    policy: Policy,
 ) -> str:
-    """Why nothing may be undeployed in this pass; '' when it may. Removals that a person confirmed don't
-    count."""
-    if not desired.complete:
-        return f"the source could not be read completely: {desired.problem}"
+    """Why nothing of a source may be undeployed in this pass; '' when it may. Removals that a person
+    confirmed don't count."""
+    if not part.complete:
+        return f"the source could not be read completely: {part.problem}"
     confirmed = {record.workflow_id for record in observed.records.values() if record.prune_by}
     gone = [observed.live[item] for item in missing if item in observed.live and item not in confirmed]
     doomed = [live for live in gone if _prunes(live, policy)]
-    allowed = max(1, int(len(observed.live) * policy.max_deletes))
+    live = [item for item in observed.live if desired.part(_source_of(item, observed)).name == part.name]
+    speaks = (
+        present if not desired.parts else {i.source for i in desired.items if desired.part(i.source) == part}
+    )
+    settling = any(desired.part(path).name == part.name for path in desired.settling)
+    allowed = max(1, int(len(live) * policy.max_deletes))
     confirm = "if it is meant: `timewright prune --confirm`"
-    if not present and not desired.settling and len(observed.live) > 1 and not policy.allow_empty:
+    if not speaks and not settling and len(live) > 1 and not policy.allow_empty:
         return f"the source is empty, which looks like an accident ({confirm})"
     if len(doomed) > allowed and not policy.allow_empty:
-        share = f"{len(doomed)} of {len(observed.live)} at once is more than max_deletes allows ({allowed})"
+        share = f"{len(doomed)} of {len(live)} at once is more than max_deletes allows ({allowed})"
         return f"{share}; {confirm}"
     return ""

@@ -214,6 +214,7 @@ class Record:
     auto_revert: bool | None = None
     drift: tuple[str, ...] = ()  # how the tree differs from the receipt of the live release
     depends_on: tuple[str, ...] = ()
+    live_revision: str = ""  # the revision that asked for `applied`
 
     def sync(self) -> Sync:
         """Synced when what was last asked for is what is live, as it was built."""

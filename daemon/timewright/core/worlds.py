@@ -32,6 +32,7 @@ class Wanted:
     depends_on: tuple[str, ...] = ()
     suspend: bool = False
     auto_revert: bool | None = None
+    revision: str = ""  # the commit that last changed it; '' where the source has no commits
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,25 @@ class Broken:
     reason: Reason
     problems: tuple[Problem, ...]
     workflow_id: str | None = None
+    revision: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several sources, as it was read. `revision`: which state of it; a commit's hash for git."""
+
+    name: str
+    complete: bool = True
+    problem: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True)
 class Desired:
-    """What the source asks for. `complete` False: not all of it could be read, `problem` says why."""
+    """What the source asks for. `complete` False: not all of it could be read, `problem` says why.
+
+    `parts`: the sources, where there are several; the paths of each begin with its name.
+    """
 
     complete: bool
     revision: str = ""
@@ -55,6 +70,16 @@ class Desired:
     wanted: tuple[Wanted, ...] = ()
     broken: tuple[Broken, ...] = ()
     settling: frozenset[str] = frozenset()  # files still being written: neither there nor gone
+    parts: tuple[Part, ...] = ()
+
+    def part(self, path: str) -> Part:
+        """The source that a path belongs to, and whether it could be read. One that is no longer followed
+        says nothing of what came from it."""
+        if not self.parts:
+            return Part("", self.complete, self.problem, self.revision)
+        name = path.partition("/")[0]
+        gone = Part(name, False, f"the source {name!r} is no longer followed")
+        return next((part for part in self.parts if part.name == name), gone)
 
     @property
     def items(self) -> tuple[Wanted | Broken, ...]:
@@ -100,10 +125,15 @@ class Policy:
     """`prune`: undeploy what the source no longer has. `max_deletes`: the share of all workflows
     that one pass may undeploy (0.1 = 10 %; one is always allowed). `allow_empty`: an empty source
     may undeploy everything. `vanish`: seconds that a spec may be away before it counts as removed.
-    `heal`: restore what was changed by hand in the tree."""
+    `heal`: restore what was changed by hand in the tree. `sources`: by name, where there are several."""
 
     prune: bool = False
     max_deletes: float = 0.1
     allow_empty: bool = False
     vanish: float = 0.0
     heal: bool = False
+    sources: Mapping[str, Policy] = field(default_factory=dict)
+
+    def of(self, name: str) -> Policy:
+        """The policy of one source."""
+        return self.sources.get(name, self)

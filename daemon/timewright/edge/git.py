@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -272,6 +272,49 @@ class BlobReader:
                     Fault.CORRUPT, f"our clone is damaged: object {oid[:12]} can't be read"
                 ) from error
         return data[:-1]
+
+
+class Blobs:
+    """Blobs of one repository, for whoever needs one: the process that hands them out is started when it is
+    needed, and goes after a while of quiet."""
+
+    def __init__(self, git: Git, quiet: float = 10.0) -> None:
+        self._git, self._quiet = git, quiet
+        self._stack: AsyncExitStack | None = None
+        self._reader: BlobReader | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    async def read(self, oid: str) -> bytes:
+        """A blob's content. Raises GitError when it is missing or damaged."""
+        async with self._lock:
+            if self._reader is None:
+                self._stack = AsyncExitStack()
+                self._reader = await self._stack.enter_async_context(self._git.reader())
+            try:
+                data = await self._reader.read(oid)
+            except GitError:
+                await self._end()  # it may have died of what it read
+                raise
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(self._quiet, self._rest)
+            return data
+
+    def _rest(self) -> None:
+        self._closing = asyncio.ensure_future(self.close())
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._end()
+
+    async def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        stack, self._stack, self._reader, self._timer = self._stack, None, None, None
+        if stack is not None:
+            await stack.aclose()
 
 
 def _entry(line: bytes, cut: int) -> Entry:

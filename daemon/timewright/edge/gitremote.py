@@ -133,10 +133,11 @@ class Remote:
         """Have a commit survive the next clean-up."""
         await run(["--git-dir", self.git_dir, "update-ref", ref, sha])
 
-    async def tidy(self) -> None:
-        """Pack the clone anew, without what nobody needs any more."""
-        words: list[str | Path] = ["--git-dir", self.git_dir, "gc", "--quiet", "--prune=now"]
-        await run(words, timeout=self.access.timeout * _CLONE_PATIENCE)
+    async def tidy(self, config: Mapping[str, str]) -> None:
+        """Pack the clone anew when `config` (gc.auto, gc.autoPackLimit) says that it is time."""
+        words: list[str | Path] = ["--git-dir", self.git_dir, "gc", "--auto", "--quiet"]
+        pruned = {"gc.pruneExpire": "1.day.ago", "gc.reflogExpire": "now"}
+        await run(words, config={**pruned, **config}, timeout=self.access.timeout * _CLONE_PATIENCE)
 
     # who we are
 

@@ -49,6 +49,8 @@ class Receipt:
     prune: bool | None = None
     owner: str = ""
     depends_on: tuple[str, ...] = ()
+    author: str = ""  # of the commit that `revision` is, and its subject
+    subject: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from timewright.core.commits import Commit
 from timewright.core.errors import Problem, Reason, TimewrightError
 from timewright.core.state import (
     Asked,
@@ -220,11 +221,13 @@ class StateFile:
         digest: str = "",
         timings: Mapping[str, float] | None = None,
         actor: str = "",
+        about: str = "",
         **changes: Any,
     ) -> Record:
         """Move a workflow to another status: its row and one of history, or neither.
 
-        `actor`: who caused it, '' for who caused the last one. `changes`: further fields of Record.
+        `about`: the revision of the row of history, '' for the record's. `actor`: who caused it, '' for who
+        caused the last one. `changes`: further fields of Record.
         Raises IllegalTransitionError for one not in the table.
         """
         check_transition(record.status, new)
@@ -234,7 +237,7 @@ class StateFile:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self.save(changed)
-            self._append(record.status, changed, now, digest, failure, timings or {})
+            self._append(record.status, changed, now, digest, failure, timings or {}, about)
         return changed
 
     def adopt(self, record: Record, *, now: float) -> None:
@@ -274,6 +277,7 @@ class StateFile:
         digest: str,
         failure: Failure | None,
         timings: Mapping[str, float],
+        about: str = "",
     ) -> None:
         self._db.execute(
             "INSERT INTO history (at, workflow_id, old, new, because, digest, revision, source, failure,"
@@ -285,7 +289,7 @@ class StateFile:
                 record.status,
                 record.because,
                 digest,
-                record.revision,
+                about or record.revision,
                 record.source,
                 _failure_text(failure),
                 json.dumps({name: round(value, 1) for name, value in timings.items()}),
@@ -341,6 +345,24 @@ class StateFile:
 
     def bad(self) -> list[Bad]:
         return [Bad(**row) for row in self._rows("SELECT * FROM bad")]
+
+    # commits
+
+    def add_commits(self, commits: Iterable[Commit]) -> None:
+        """Keep what is known of revisions that the history names."""
+        rows = [
+            [c.revision, c.source, c.sha, c.author, c.email, c.subject, c.at, int(c.dirty)] for c in commits
+        ]
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?,?,?)", rows)
+
+    def commit(self, revision: str) -> Commit | None:
+        """What is known of a revision; None for a folder's, and for one that nothing was kept of."""
+        for row in self._rows("SELECT * FROM commits WHERE revision = ?", revision):
+            del row["revision"]
+            return Commit(**{**row, "dirty": bool(row["dirty"])})
+        return None
 
     # source
 

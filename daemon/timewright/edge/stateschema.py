@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-SCHEMA = 2
+SCHEMA = 3
 
 _SINCE_1 = """
 CREATE TABLE workflows (            -- one row a workflow: where it stands
@@ -22,7 +22,8 @@ CREATE TABLE workflows (            -- one row a workflow: where it stands
   trial_until REAL, condemned TEXT NOT NULL DEFAULT '',
   pin TEXT, suspension TEXT, request TEXT,
   missing_since REAL, prune_by TEXT NOT NULL DEFAULT '', prune INTEGER, auto_revert INTEGER,
-  drift TEXT NOT NULL DEFAULT '[]', depends_on TEXT NOT NULL DEFAULT '[]'
+  drift TEXT NOT NULL DEFAULT '[]', depends_on TEXT NOT NULL DEFAULT '[]',
+  live_revision TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE history (              -- append-only: one row a transition
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -72,6 +73,13 @@ CREATE TABLE idempotency (          -- answers to mutating calls, by their Idemp
   status INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (actor, key)
 ) STRICT;
 """
+_COMMITS = """
+CREATE TABLE commits (              -- what is known of the revisions that the history names
+  revision TEXT PRIMARY KEY, source TEXT NOT NULL, sha TEXT NOT NULL, author TEXT NOT NULL,
+  email TEXT NOT NULL, subject TEXT NOT NULL, at REAL NOT NULL, dirty INTEGER NOT NULL
+) STRICT;
+"""
+_SINCE_3 = _COMMITS
 #: From the schema of the key to the next one.
 _MIGRATIONS = {
     1: "\n".join(
@@ -100,10 +108,11 @@ _MIGRATIONS = {
             "ALTER TABLE history ADD COLUMN kind TEXT NOT NULL DEFAULT 'status';",
             _SINCE_2,
         ]
-    )
+    ),
+    2: "\n".join(["ALTER TABLE workflows ADD COLUMN live_revision TEXT NOT NULL DEFAULT '';", _SINCE_3]),
 }
 
-TABLES = _SINCE_1 + _SINCE_2
+TABLES = _SINCE_1 + _SINCE_2 + _SINCE_3
 
 
 def create(db: sqlite3.Connection) -> None:
