@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import structlog
 from timewright import log
 from timewright.api import app as gate
 from timewright.api import webhook as receiving
-from timewright.config import Source
+from timewright.config import Followed, Source
+from timewright.following import Follower
 
 from tests.api.conftest import Desk
 from tests.api.test_network import serving
@@ -25,31 +25,25 @@ from tests.core.test_webhooks import PUSH, SECRET, SENDERS, SIGNING, Headers, gi
 MAIN = "/api/v1/webhook/main"
 
 
-@dataclass
 class Sources:
-    """Two sources: main, with a secret, and plain, without; what they were woken for."""
+    """Two repositories: main, with a secret, and plain, without; and what main was woken for."""
 
-    secret: Path
-    woken: list[tuple[str, str]] = field(default_factory=list)
-
-    def settings(self, name: str) -> Source | None:
-        found = {"main": Source(webhook_secret_file=str(self.secret)), "plain": Source()}
-        return found.get(name)
-
-    def follows(self, name: str, ref: str) -> bool:
-        return name == "main" and ref == "refs/heads/main"
-
-    def wake(self, name: str, because: str) -> None:
-        self.woken.append((name, because))
+    def __init__(self, desk: Desk, secret: Path) -> None:
+        self.secret = secret
+        self.woken: list[str] = []
+        world = desk.bench.world
+        for name, path in (("main", str(secret)), ("plain", "")):
+            settings = Source(git="https://forge.example/o/r.git", ref="main", webhook_secret_file=path)
+            follower = Follower(world, Followed("" if name == "main" else name, settings, True, 0.0))
+            vars(follower)["poke"] = self.woken.append
+            world.sources.followers[name] = follower
 
 
 @pytest.fixture
-def sources(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sources:
+def sources(desk: Desk, tmp_path: Path) -> Sources:
     secret = tmp_path / "webhook.secret"
     secret.write_text(f"{SECRET}\n\n{SIGNING}\n")
-    made = Sources(secret)
-    monkeypatch.setattr(desk.bench.reconciler, "sources", made, raising=False)
-    return made
+    return Sources(desk, secret)
 
 
 @pytest.fixture
@@ -84,8 +78,7 @@ async def test_a_push_wakes_the_fetch_of_its_source_without_a_token(
 ) -> None:
     answer = await send(desk, other(name, desk))
     assert (answer.status_code, answer.json()["woken"]) == (202, True)
-    [(source, because)] = sources.woken
-    assert source == "main"
+    [because] = sources.woken
     assert because.startswith(name.split(",")[0])
     assert because.endswith("of refs/heads/main")
 
@@ -110,7 +103,7 @@ async def test_a_delivery_is_known_again_after_a_restart(tmp_path: Path) -> None
     statuses = []
     for _ in range(2):
         async with serving(tmp_path, listen="127.0.0.1:0") as desk:
-            vars(desk.bench.reconciler)["sources"] = Sources(tmp_path / "secret")
+            Sources(desk, tmp_path / "secret")
             statuses.append((await send(desk, github())).status_code)
     assert statuses == [202, 200]
 
@@ -141,7 +134,7 @@ async def test_what_is_no_news_wakes_nothing_and_is_not_remembered(desk: Desk, s
 async def test_a_signed_body_that_tells_no_ref_wakes_to_be_sure(desk: Desk, sources: Sources) -> None:
     for body in (b"", b"\xff", b"[]"):
         assert (await send(desk, plain(body), body)).status_code == 202
-    assert [because for _, because in sources.woken] == ["generic"] * 3
+    assert sources.woken == ["generic"] * 3
 
 
 async def test_a_wrong_signature_is_refused_audited_and_told_to_the_operator(
@@ -268,7 +261,14 @@ async def test_a_sender_that_goes_away_in_mid_body_wakes_nothing(desk: Desk, sou
 async def test_no_secret_is_in_any_log_answer_or_audit(
     desk: Desk, sources: Sources, logged: io.StringIO
 ) -> None:
-    all_kinds = (github(), github(b"other"), gitlab(), gitlab()[:1], standard(at=now(desk)), [])
+    all_kinds: tuple[Headers, ...] = (
+        github(),
+        github(b"other"),
+        gitlab(),
+        gitlab()[:1],
+        standard(at=now(desk)),
+        [],
+    )
     texts = [(await send(desk, headers)).text for headers in all_kinds]
     sources.secret.write_text("\xff")
     texts.append((await send(desk, github())).text)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
@@ -18,10 +18,10 @@ from timewright.api.access import WEBHOOKS
 from timewright.api.answers import problems
 from timewright.api.calls import Context, context_of
 from timewright.api.problems import as_json
-from timewright.config import Source
 from timewright.core.errors import Code, RequestError, TimewrightError
 from timewright.core.webhooks import Check, Delivery, Refusal
 from timewright.edge import secretfile
+from timewright.following import Follower
 
 router = APIRouter()
 
@@ -32,19 +32,6 @@ _MOST_KEPT = (
 _MOST_KEEPING = 16  # bodies that are kept at once
 _DAY_S = 86_400.0
 _TOLD_S = 60.0  # seconds in which one source's fault is logged once, however many knock
-
-
-class Sources(Protocol):
-    """What the daemon follows. `name`: 'main' for the source without a name."""
-
-    def settings(self, name: str) -> Source | None:
-        """Of a source; None where there is none of that name."""
-
-    def follows(self, name: str, ref: str) -> bool:
-        """Whether a push to `ref` (`refs/heads/main`) may be news to it."""
-
-    def wake(self, name: str, because: str) -> None:
-        """Have it fetched soon. Many calls are one fetch."""
 
 
 class Intake:
@@ -112,35 +99,36 @@ async def webhook(request: Request, source: str) -> Response:
     Standard Webhooks, or `X-Signature-256: sha256=HEX`. A delivery counts once a day. 404: there is no such
     source, or it has no secret."""
     context = context_of(request)
-    sources: Sources | None = getattr(context.control.reconciler, "sources", None)
-    secrets = _secrets(request, sources, source)
-    check = Check(request.headers.items(), secrets, context.control.world.clock())
+    follower = _follower(context, source)
+    check = Check(request.headers.items(), _secrets(request, follower), context.control.world.clock())
     if check.refusal is not None:
         raise _stranger(request, check.refusal)
     with request.app.state.intake.room() as room:
         found = check.verdict(await _read(request, check, room))
     if isinstance(found, Refusal):
         raise _stranger(request, found)
-    assert sources is not None  # noqa: S101 - else there were no secrets
-    return _answer(context, sources, source, found)
+    return _answer(context, follower, found)
 
 
-def _secrets(request: Request, sources: Sources | None, source: str) -> tuple[str, ...]:
-    """Those of a source. Raises NOT_FOUND, the same for what isn't there and what takes no webhooks; 503
-    when it is our fault, and then the log says more."""
-    context = context_of(request)
-    settings = sources.settings(source) if sources is not None else None
-    if settings is None or not settings.webhook_secret_file:
+def _follower(context: Context, source: str) -> Follower:
+    """Who follows a source. Raises NOT_FOUND, the same for what isn't there and what takes no webhooks."""
+    found = context.control.world.sources.followers.get(source)
+    if found is None or not found.settings.webhook_secret_file:
         raise RequestError(
             Code.NOT_FOUND,
             "there is no such webhook",
             hint="it is named as its source (main, where it has no name), which has a webhook_secret_file",
         )
+    return found
+
+
+def _secrets(request: Request, follower: Follower) -> tuple[str, ...]:
+    """Those of a source. Raises HTTPException 503 when it is our fault, and then the log says more."""
+    path = context_of(request).config.path(follower.settings.webhook_secret_file)
     try:
-        path = context.config.path(settings.webhook_secret_file)
         return secretfile.read(path, "source.webhook_secret_file")
     except TimewrightError as error:
-        request.app.state.intake.fault(source, error)
+        request.app.state.intake.fault(follower.name, error)
         raise HTTPException(503, "this webhook can't be checked now; the daemon's log says why") from None
 
 
@@ -169,24 +157,24 @@ def _stranger(request: Request, refusal: Refusal) -> RequestError:
     return error
 
 
-def _answer(context: Context, sources: Sources, source: str, delivery: Delivery) -> Response:
+def _answer(context: Context, follower: Follower, delivery: Delivery) -> Response:
     """Wake the fetch if there may be something new, and say so. Nothing here waits: of two deliveries at
     once that are the same, one wakes."""
-    world, actor = context.control.world, f"webhook:{source}"
-    idle = _idle(context, sources, source, delivery)
+    world = context.control.world
+    idle = _idle(context, follower, delivery)
     because = idle or " ".join(
         word for word in (delivery.provider, delivery.event, delivery.ref and f"of {delivery.ref}") if word
     )
     if not idle:
-        sources.wake(source, because)
+        follower.poke(because)
     status, content = (200 if idle else 202), as_json({"woken": not idle, "because": because})
     if not idle:
         world.state.desk.remember(
-            actor, delivery.key, "", status, content.decode(), now=world.clock(), keep_s=_DAY_S
+            _actor(follower), delivery.key, "", status, content.decode(), now=world.clock(), keep_s=_DAY_S
         )
     log.get().info(
         "webhook",
-        source=source,
+        source=follower.name,
         provider=delivery.provider,
         change=delivery.event,
         ref=delivery.ref or "",
@@ -197,15 +185,20 @@ def _answer(context: Context, sources: Sources, source: str, delivery: Delivery)
     return Response(content, status, None, "application/json")
 
 
-def _idle(context: Context, sources: Sources, source: str, delivery: Delivery) -> str:
+def _idle(context: Context, follower: Follower, delivery: Delivery) -> str:
     """Why there is nothing to do, '' when there is. What nobody was woken for isn't remembered: it may be
     worth it later, with other settings."""
     if delivery.event == "ping":
         return "a ping; the webhook is set up right"
     if not delivery.is_news:
         return f"{delivery.event} is no push"
-    if context.control.world.state.desk.answer(f"webhook:{source}", delivery.key) is not None:
+    if context.control.world.state.desk.answer(_actor(follower), delivery.key) is not None:
         return "this delivery was seen before"
-    if delivery.ref is not None and not sources.follows(source, delivery.ref):
+    if delivery.ref is not None and not follower.follows(delivery.ref):
         return f"{delivery.ref} is not followed"
     return ""
+
+
+def _actor(follower: Follower) -> str:
+    """Under which name its deliveries are remembered; no person's, nor token's."""
+    return f"webhook:{follower.name}"
