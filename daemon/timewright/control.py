@@ -18,6 +18,7 @@ from timewright.edge.releases import Receipt
 from timewright.looking import ALL, Actor, Looking, Role, need
 from timewright.reconcile import Reconciler
 from timewright.specfile import SpecFiles
+from timewright.views import View
 from timewright.world import World
 
 __all__ = ["Actor", "Control", "Role"]
@@ -242,6 +243,26 @@ class Control(Looking):
         if operation is None:
             raise RequestError(Code.NOT_FOUND, f"there is no operation {operation_id!r}")
         return operation
+
+    def reconcile(
+        self, actor: Actor, name: str, *, allow_rewind: bool = False, revision: str = "", reason: str = ""
+    ) -> View:
+        """Fetch a repository, or look at a folder, now. {source, fetches}: what `fetches` of its view will
+        be when that is done. `allow_rewind` (admins only): follow what is found even if it does not descend
+        from what is followed; once, and only `revision` where it is given."""
+        one = next((one for one in self.world.sources.followed if one.title == name), None)
+        if one is None or (one.settings.owner and not actor.sees(one.settings.owner)):
+            raise self._no_source(actor, name)
+        need(actor, Role.ADMIN if allow_rewind else Role.DEPLOYER)
+        why = f"{actor.name} asked for it" + (f": {reason}" if reason else "")
+        follower = self.world.sources.followers.get(name)
+        if follower is None:
+            if allow_rewind:
+                raise RequestError(Code.BAD_REQUEST, f"source {name} is a folder, which can't be rewound")
+            self.reconciler.wake()
+            return {"source": name, "fetches": self.reconciler.passes.count + 1}
+        fetches = follower.ask(why, allow_rewind=allow_rewind, revision=revision)
+        return {"source": name, "fetches": fetches}
 
     # helpers -----------------------------------------------------------------------------------
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from timewright import log
-from timewright.config import Followed, Source
+from timewright.config import Config, Followed, Source
 from timewright.core.commits import SHORT_COMMIT, Commit
 from timewright.core.digest import canonical, sha256
 from timewright.core.gitrefs import Follow, goes_back, is_followed, is_path, location, newest, read_ref
 from timewright.core.gitwords import Fault
+from timewright.core.landing import Outcome
 from timewright.edge import listing
 from timewright.edge.failpoint import failpoint
 from timewright.edge.git import Blobs, Git, GitError
@@ -69,9 +70,9 @@ class Follower:
         self.follow: Follow = read_ref(settings.ref)
         self.git = Git(self.root / "repo.git")
         self.blobs = Blobs(self.git)
-        self._remote = Remote(_access(world, settings), self.git.git_dir)
+        self._remote = remote_of(world.config, followed)
         self._signers = Signers(
-            self.root, *(_file(world, name) for name in (settings.signers, settings.keyring))
+            self.root, *(_file(world.config, name) for name in (settings.signers, settings.keyring))
         )
         self.adopted: Adopted | None = None
         self.state, self.problem, self.hint = NEVER, "", ""
@@ -80,10 +81,12 @@ class Follower:
         self.fetched: float | None = None  # when a fetch last succeeded, seconds since the epoch
         self.next_fetch: float | None = None
         self.failures = 0
+        self.fetches = 0  # tries that have ended, well or badly
         self.read = 0  # contents read by the last adoption
         self.default = ""  # the remote's default branch, as a ref
         self._ref = ""  # which of the names in `follow` the remote has
         self._broken = False
+        self._rewind = ""  # what the next fetch may follow although it doesn't descend: a commit, or "*"
         self._told = ""  # the state that the history has
         self._lock = asyncio.Lock()
         self._poked = asyncio.Event()
@@ -158,19 +161,39 @@ class Follower:
             interval = min(min(first, interval) * 2 ** (self.failures - 1), max(most, interval))
         return interval * random.uniform(0.9, 1.1)  # noqa: S311 - jitter: hosts don't all ask at once
 
-    async def update(self, *, allow_rewind: bool = False) -> bool:
+    def ask(self, because: str, *, allow_rewind: bool = False, revision: str = "") -> int:
+        """Somebody wants it fetched now. `allow_rewind`: follow what the next fetch finds (only `revision`,
+        where it is given) even if it does not descend from what is followed. Returns how high `fetches`
+        will be when that is done."""
+        if allow_rewind:
+            self._rewind = revision or "*"
+        self.poke(because)
+        return self.fetches + (2 if self._lock.locked() else 1)
+
+    async def contains(self, revision: str) -> bool:
+        """Whether the commit that it stands at is `revision`, or has it in its history."""
+        if self.adopted is None:
+            return False
+        try:
+            sha = await self.git.resolve(revision)
+            return sha is not None and await self.git.is_ancestor(sha, self.adopted.commit.sha)
+        except GitError:
+            return False
+
+    async def update(self) -> bool:
         """Fetch once, and adopt what is there if it may be. Never raises; `state` and `problem` tell. Returns
         whether there is something new for a pass."""
         async with self._lock:
+            allow_rewind, self._rewind = self._rewind, ""
             before, self.state = self.state, FETCHING
             try:
                 try:
-                    return await self._update(allow_rewind=allow_rewind)
+                    return await self._update(allow_rewind)
                 except GitError as error:
                     if error.fault is not Fault.CORRUPT:
                         raise
                     await self._rebuild(error)
-                    return await self._update(allow_rewind=allow_rewind)
+                    return await self._update(allow_rewind)
             except _RefusedError as refusal:
                 await self._refused(refusal)
             except (GitError, OSError) as error:
@@ -178,9 +201,11 @@ class Follower:
             except BaseException:
                 self.state = before
                 raise
+            finally:
+                self.fetches += 1
             return False
 
-    async def _update(self, *, allow_rewind: bool) -> bool:
+    async def _update(self, allow_rewind: str) -> bool:
         if self._broken:
             await self._rebuild(GitError(Fault.CORRUPT, "our clone is damaged"))
         target = await self._fetch()
@@ -190,7 +215,7 @@ class Follower:
         if adopted is not None and adopted.commit.sha == target.sha and not self.problem_of_read():
             self._synced(f"{self.url} is at {target.sha[:SHORT_COMMIT]}")
             return broken
-        await self._check(target, allow_rewind=allow_rewind)
+        await self._check(target, allow_rewind)
         await self._adopt(target)
         return True
 
@@ -267,10 +292,11 @@ class Follower:
 
     # trust
 
-    async def _check(self, target: _Target, *, allow_rewind: bool) -> None:
+    async def _check(self, target: _Target, allow_rewind: str) -> None:
         """Raises _RefusedError when a commit may not be followed."""
         old = await self._standing_at()
-        if old and not allow_rewind:
+        allowed = allow_rewind == "*" or (bool(allow_rewind) and target.sha.startswith(allow_rewind))
+        if old and not allowed:
             await self._check_forward(old, target)
         if self.settings.verify != "off":
             await self._check_signatures(old, target)
@@ -400,10 +426,10 @@ class Follower:
         await self.blobs.close()
         await asyncio.to_thread(self._remote.rebuild)
 
-    def landed(self) -> None:
+    def landed(self, outcome: Outcome) -> None:
         """What the adopted commit changed is done, well or badly: the next one begins anew."""
         if self.adopted is not None and self.adopted.landing:
-            self.adopted = replace(self.adopted, landing=(), changed=())
+            self.adopted = replace(self.adopted, landing=(), changed=(), outcome=outcome)
             listing.store(self.root / "adopted.json", self.adopted)
 
     # saying so
@@ -414,7 +440,7 @@ class Follower:
 
     def _tell_adopted(self, adopted: Adopted, fresh: int, gone: int) -> None:
         self.behind = 0
-        what = f"{fresh} specs new or changed" + (f", {gone} gone" if gone else "")
+        what = f"{fresh} new or changed" + (f", {gone} gone" if gone else "")
         tag = f"{adopted.tag}, " if adopted.tag else ""
         self._say(SYNCED, f"{tag}{adopted.commit}: {what}", "", told=True)
 
@@ -442,7 +468,7 @@ class Follower:
         if not told or (bad and not news and self._told == state):
             return
         text = f"source {self.name}: {because}" + (f" ({hint})" if hint else "")
-        commit = self.adopted.commit if self.adopted is not None else None
+        commit = self.adopted.commit if self.adopted is not None and not bad else None
         self.world.tell_source(self._told, state, text, commit.sha if commit is not None else "")
         self._told = state
 
@@ -455,18 +481,23 @@ class Follower:
         return sha256(canonical([1, self.settings.subdir, self.world.host.limits.bytes]))[:16]
 
 
-def _access(world: World, settings: Source) -> Access:
-    url = str(world.config.path(settings.git)) if is_path(settings.git) else settings.git
+def remote_of(config: Config, one: Followed) -> Remote:
+    """A source's repository, and where our clone of it is or would be."""
+    return Remote(_access(config, one.settings), config.data_path / "sources" / one.title / "repo.git")
+
+
+def _access(config: Config, settings: Source) -> Access:
+    url = str(config.path(settings.git)) if is_path(settings.git) else settings.git
     return Access(
         url=url,
         username=settings.username,
-        token_file=_file(world, settings.token_file),
-        ssh_key=_file(world, settings.ssh_key),
-        known_hosts=_file(world, settings.known_hosts),
+        token_file=_file(config, settings.token_file),
+        ssh_key=_file(config, settings.ssh_key),
+        known_hosts=_file(config, settings.known_hosts),
         timeout=settings.timeout_s,
         most=settings.max_clone_mib * 1024**2,
     )
 
 
-def _file(world: World, name: str) -> Path | None:
-    return world.config.path(name) if name else None
+def _file(config: Config, name: str) -> Path | None:
+    return config.path(name) if name else None

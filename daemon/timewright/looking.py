@@ -8,12 +8,15 @@ from enum import IntEnum
 from typing import Final
 
 from timewright import views
+from timewright.config import Followed
 from timewright.core.actions import Action, Deploy, Hold, Settle
 from timewright.core.errors import Code, RequestError
+from timewright.core.sourcestate import SourceState
 from timewright.core.state import Record, Status
 from timewright.diffing import diff_view
 from timewright.drift import drift_view
 from timewright.edge.desk import Operation
+from timewright.landings import state_of
 from timewright.policies import Defaults
 from timewright.reconcile import Reconciler
 from timewright.views import View
@@ -51,7 +54,8 @@ class Looking:
         world.listeners.append(self._on_change)
 
     def overview(self, actor: Actor, *, undeployed: bool = False) -> View:
-        """{lastPass, sourceProblem, suspended, workflows: [...], refusedFiles: {path: failure}}"""
+        """{lastPass, sourceProblem, suspended, sources: [...], workflows: [...], refusedFiles: {path:
+        failure}}"""
         now, last = self.world.clock(), self.world.state.fact("last_pass") or {}
         records = [record for record in self._visible(actor) if undeployed or is_shown(record)]
         everything = self.world.suspension
@@ -60,21 +64,68 @@ class Looking:
             "lastPass": views.iso(last.get("at")),
             "sourceProblem": last.get("problem") or None,
             "suspended": views.suspension_view(held, "all") if held else None,
-            "workflows": [views.workflow_view(record, everything, now) for record in records],
+            "sources": self.sources(actor),
+            "workflows": [
+                views.workflow_view(record, everything, now, self.world.commit) for record in records
+            ],
             "refusedFiles": views.refused_view(self.world.state.refused()) if actor.owners is None else {},
         }
 
     def workflow(self, actor: Actor, workflow_id: str) -> View:
         """views.workflow_view of one workflow."""
         record = self._find(actor, workflow_id)
-        return views.workflow_view(record, self.world.suspension, self.world.clock())
+        return views.workflow_view(record, self.world.suspension, self.world.clock(), self.world.commit)
+
+    def sources(self, actor: Actor) -> list[View]:
+        """views.source_view of all that the actor may see: those without an owner are everybody's."""
+        found = [self._source(one) for one in self.world.sources.followed]
+        return [views.source_view(one) for one in found if not one.owner or actor.sees(one.owner)]
+
+    async def source(self, actor: Actor, name: str, revision: str = "") -> View:
+        """views.source_view of one, with `contains`: whether the commit that it stands at has `revision` in
+        its history (null: none was asked for). Of a folder, `rollout` is about all of it. Raises
+        NOT_FOUND."""
+        for one in self.world.sources.followed:
+            if one.title == name and (not one.settings.owner or actor.sees(one.settings.owner)):
+                view = views.source_view(self._source(one, whole=True))
+                view["contains"] = await self._contains(one, revision) if revision else None
+                return view
+        raise self._no_source(actor, name)
+
+    async def _contains(self, one: Followed, revision: str) -> bool:
+        follower = self.world.sources.followers.get(one.title)
+        return follower is not None and await follower.contains(revision)
+
+    def _no_source(self, actor: Actor, name: str) -> RequestError:
+        hint = "sources: " + ", ".join(one.title for one in self.world.sources.followed)
+        return RequestError(
+            Code.NOT_FOUND, f"there is no source {name!r} here", hint=hint if actor.owners is None else ""
+        )
+
+    def _source(self, one: Followed, *, whole: bool = False) -> SourceState:
+        follower = self.world.sources.followers.get(one.title)
+        if follower is not None:
+            return state_of(follower, self.reconciler.landings.outcome(follower))
+        desired = self.reconciler.desired
+        part = desired.part(one.prefix) if desired is not None else None
+        state = "Never" if part is None else "Synced" if part.complete else "Unreachable"
+        return SourceState(
+            name=one.title,
+            kind="folder",
+            location=str(self.world.config.path(one.settings.path)),
+            state=state,
+            owner=one.settings.owner,
+            problem=part.problem if part is not None else "",
+            fetches=self.reconciler.passes.count,
+            outcome=self.reconciler.landings.outcome_of_folder(one) if whole else None,
+        )
 
     def history(self, actor: Actor, workflow_id: str, *, last: int = 50) -> list[View]:
         """Its releases and what became of them, newest first: views.rollout_view."""
         record = self._find(actor, workflow_id)
         events = self.world.state.history(workflow_id)
         kept = {receipt.digest for receipt in self.world.releases.kept(workflow_id)}
-        return views.history_view(events, record, kept)[:last]
+        return views.history_view(events, record, kept, self.world.commit)[:last]
 
     def events(
         self,
@@ -92,7 +143,7 @@ class Looking:
         if actor.owners is not None:
             only = [ALL, *(record.workflow_id for record in self._visible(actor))]
         events = self.world.state.history(workflow_id, after=after, last=last, first=first, only=only)
-        return [views.event_view(event) for event in events]
+        return [views.event_view(event, self.world.commit) for event in events]
 
     async def wait_for_event(self, after: int, timeout: float) -> None:  # noqa: ASYNC109
         """Until there is an event with a higher id, or `timeout` seconds."""

@@ -24,6 +24,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from timewright import __version__
+from timewright.core.digest import SHORT
 from timewright.core.errors import Reason
 from timewright.core.plan import suspension_of
 from timewright.core.state import TRANSITIONS, Health, Pinned, Status, Sync, shown_health
@@ -109,6 +110,8 @@ class _Standing(Collector):
         yield from self._passes()
         yield from self._workflows()
         yield from self._each()
+        yield from self._sources()
+        yield from self._commits()
         yield from self._surroundings()
 
     def _passes(self) -> Iterator[Metric]:
@@ -186,6 +189,52 @@ class _Standing(Collector):
                     healthy.add_metric(labels, float(record.health is Health.HEALTHY))
                 synced.add_metric(labels, float(record.sync() is Sync.SYNCED))
         yield from (healthy, synced)
+
+    def _sources(self) -> Iterator[Metric]:
+        followers = self._world.sources.followers.values()
+        families = {
+            name: GaugeMetricFamily(f"{_P}{name}", what, labels=["source"])
+            for name, what in (
+                ("source_followed", "1 while a repository can be fetched and what it has is followed."),
+                (
+                    "source_commits_behind",
+                    "Commits that a repository has and that are not followed (refused).",
+                ),
+                ("source_last_fetch_timestamp_seconds", "When a repository was last fetched."),
+                ("source_commit_timestamp_seconds", "When the followed commit was made by its author."),
+                ("source_adopted_timestamp_seconds", "When the followed commit began to be followed."),
+            )
+        }
+        fetches = CounterMetricFamily(
+            f"{_P}source_fetches", "Fetches of a repository that ended, well or badly.", labels=["source"]
+        )
+        for one in followers:
+            adopted = one.adopted
+            values = (
+                float(not one.problem and adopted is not None),
+                float(one.behind),
+                one.fetched or 0.0,
+                adopted.commit.at if adopted else 0.0,
+                adopted.at if adopted else 0.0,
+            )
+            for family, value in zip(families.values(), values, strict=True):
+                family.add_metric([one.name], value)
+            fetches.add_metric([one.name], one.fetches)
+        yield from families.values()
+        yield fetches
+
+    def _commits(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            f"{_P}workflow_release_info",
+            "Always 1: the live release of a workflow, and the commit that asked for it.",
+            labels=["workflow", "release", "commit", "author"],
+        )
+        for record in self._world.records.values():
+            if record.applied:
+                commit = self._world.commit(record.live_revision)
+                names = [commit.short, commit.author] if commit is not None else ["", ""]
+                info.add_metric([record.workflow_id, record.applied[:SHORT], *names], 1)
+        yield info
 
     def _surroundings(self) -> Iterator[Metric]:
         world, serving = self._world, self._reconciler.health.serving

@@ -24,8 +24,10 @@ from timewright.core.state import Record, Status
 from timewright.core.worlds import Desired, Observed, Policy
 from timewright.desired import SourceReader
 from timewright.health import HealthWatch
+from timewright.landings import Landings
 from timewright.notes import Notes
 from timewright.operations import Operations
+from timewright.sourcing import Sources
 from timewright.world import Change, World
 
 _UNFINISHED = (Status.DEPLOYING, Status.UNDEPLOYING, Status.ROLLING_BACK)
@@ -71,9 +73,14 @@ class Reconciler:
         self._wake = wake
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self.operations = Operations(world)
+        self.landings = Landings(world, self)
         self.desired: Desired | None = None  # what the last pass read
         self.passes = Passes()
         world.listeners.append(self._on_change)
+
+    @property
+    def sources(self) -> Sources:
+        return self.world.sources
 
     def wake(self) -> None:
         """Have a pass soon."""
@@ -91,6 +98,7 @@ class Reconciler:
         self.operations.seen(pending)
         self.operations.settle(self._busy)
         self._summarise(desired, actions, [task for task in tasks if task], started)
+        self.landings.poke()
         self.passes.done(self.world.clock(), time.monotonic() - started, desired)
         vanishing = any(isinstance(a, Hold) and a.reason is Reason.VANISHED for a in actions)
         return PassReport(desired, actions, bool(desired.settling), vanishing)

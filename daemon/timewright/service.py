@@ -192,6 +192,7 @@ async def apply_once(
                     break
                 await asyncio.sleep(0.1)
             await reconciler.health.check()
+            reconciler.landings.look()
             await reconciler.close()
             return failures(world)
 
@@ -208,7 +209,8 @@ async def _follow(reconciler: Reconciler, progress: Callable[[int, int], None]) 
 def failures(world: World) -> list[str]:
     """What is in a failed state now."""
     failed = [record.workflow_id for record in world.records.values() if record.failure is not None]
-    return [*failed, *world.state.refused()]
+    behind = [f"source {follower.name}" for follower in world.sources.followers.values() if follower.problem]
+    return [*failed, *world.state.refused(), *behind]
 
 
 class Service:
@@ -249,6 +251,7 @@ class Service:
         watches = [
             asyncio.create_task(self._watch_health(reconciler), name="health"),
             asyncio.create_task(drift.run(reconciler.busy), name="drift"),
+            asyncio.create_task(reconciler.landings.run(), name="landings"),
             *(
                 asyncio.create_task(follower.run(self._wake.set), name=f"source {follower.name}")
                 for follower in world.sources.followers.values()

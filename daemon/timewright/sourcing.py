@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timewright import log
-from timewright.config import Followed
+from timewright.config import Followed, Source
 from timewright.core.commits import Commit
 from timewright.core.digest import canonical, sha256
 from timewright.core.document import Limits
@@ -203,6 +203,14 @@ class Sources:
     def wake_all(self, because: str) -> None:
         for follower in self.followers.values():
             follower.poke(because)
+
+    def settings(self, name: str) -> Source | None:
+        """The settings of a source, by the name that people know it by."""
+        return next((one.settings for one in self.followed if one.title == name), None)
+
+    def follows(self, name: str, ref: str) -> bool:
+        """Whether a push to `ref` may be news of a source."""
+        return name in self.followers and self.followers[name].follows(ref)
 
     def wake(self, name: str, because: str) -> None:
         """Have a source looked at soon."""

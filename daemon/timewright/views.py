@@ -6,13 +6,15 @@ Shapes are JSON values with camelCase keys; times are ISO 8601 in UTC with milli
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from timewright.core.actions import Action, Deploy, Hold, Refuse
+from timewright.core.commits import Commit
 from timewright.core.errors import Problem
 from timewright.core.history import Outcome, Rollout, rollouts
 from timewright.core.plan import suspension_of
+from timewright.core.sourcestate import SourceState
 from timewright.core.state import Failure, Pin, Record, Suspension, shown_health
 from timewright.edge.desk import Audited, Operation
 from timewright.edge.statefile import Event
@@ -27,7 +29,19 @@ def iso(moment: float | None) -> str | None:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
 
 
-def workflow_view(record: Record, everything: Suspension | None = None, now: float | None = None) -> View:
+Commits = Callable[[str], Commit | None]  # what is known of a revision
+
+
+def _no_commits(_: str) -> Commit | None:
+    return None
+
+
+def workflow_view(
+    record: Record,
+    everything: Suspension | None = None,
+    now: float | None = None,
+    commits: Commits = _no_commits,
+) -> View:
     """One workflow. `everything`: the suspension of all workflows. `now`: seconds since the epoch."""
     suspension = suspension_of(record, everything, time.time() if now is None else now)
     health, health_reason = shown_health(record, suspension)
@@ -45,6 +59,9 @@ def workflow_view(record: Record, everything: Suspension | None = None, now: flo
         "healthSince": iso(record.health_since),
         "source": record.source,
         "revision": record.revision,
+        "commit": commit_view(commits(record.revision)),
+        "liveRevision": record.live_revision or None,
+        "liveCommit": commit_view(commits(record.live_revision)),
         "lastGoodRead": iso(record.read_at),
         "attempted": record.attempted or None,
         "applied": record.applied or None,
@@ -63,6 +80,55 @@ def workflow_view(record: Record, everything: Suspension | None = None, now: flo
         "dependsOn": list(record.depends_on),
         "missingSince": iso(record.missing_since),
         "warnings": list(record.warnings),
+    }
+
+
+def commit_view(commit: Commit | None) -> View | None:
+    """A commit; None where a revision is none, or nothing is known of it."""
+    if commit is None:
+        return None
+    return {
+        "sha": commit.sha,
+        "short": commit.short,
+        "author": commit.author,
+        "subject": commit.subject,
+        "at": iso(commit.at),
+        "source": commit.source or None,
+        "dirty": commit.dirty,
+    }
+
+
+def source_view(source: SourceState) -> View:
+    """One source, and what became of its commit."""
+    outcome = source.outcome
+    return {
+        "name": source.name,
+        "kind": source.kind,
+        "location": source.location,
+        "ref": source.ref or None,
+        "tag": source.tag or None,
+        "owner": source.owner or None,
+        "state": source.state,
+        "problem": source.problem or None,
+        "hint": source.hint or None,
+        "commit": commit_view(source.commit),
+        "remote": source.remote or None,
+        "behind": source.behind,
+        "specs": source.specs,
+        "adoptedAt": iso(source.adopted),
+        "lastFetch": iso(source.fetched),
+        "nextFetch": iso(source.next_fetch),
+        "fetches": source.fetches,
+        "rollout": None
+        if outcome is None
+        else {
+            "commit": source.commit.sha if source.commit is not None else None,
+            "state": outcome.state,
+            "description": outcome.description,
+            "workflows": list(outcome.workflows),
+            "failed": list(outcome.failed),
+            "final": outcome.final,
+        },
     }
 
 
@@ -112,7 +178,7 @@ def problem_view(problem: Problem) -> View:
     return {key: value for key, value in problem.__dict__.items() if value not in ("", None)}
 
 
-def event_view(event: Event) -> View:
+def event_view(event: Event, commits: Commits = _no_commits) -> View:
     """One line of the log, and one event of the stream."""
     return {
         "id": event.id,
@@ -125,6 +191,7 @@ def event_view(event: Event) -> View:
         "by": event.actor or None,
         "release": short(event.digest),
         "revision": event.revision,
+        "commit": commit_view(commits(event.revision)),
         "source": event.source,
         "error": failure_view(event.failure) if event.failure else None,
         "timingsMs": dict(event.timings),
@@ -180,14 +247,18 @@ def refused_view(refused: Mapping[str, tuple[str, Failure]]) -> View:
     return {path: failure_view(failure) for path, (_, failure) in refused.items()}
 
 
-def history_view(events: Iterable[Event], record: Record, kept: Collection[str]) -> list[View]:
+def history_view(
+    events: Iterable[Event], record: Record, kept: Collection[str], commits: Commits = _no_commits
+) -> list[View]:
     """What became of each attempt to change what is live, newest first. `events`: of one workflow, oldest
     first. `kept`: digests of the releases that the tree holds."""
     found = rollouts(events)
-    return [rollout_view(rollout, record, kept) for rollout in reversed(found)]
+    return [rollout_view(rollout, record, kept, commits) for rollout in reversed(found)]
 
 
-def rollout_view(rollout: Rollout, record: Record, kept: Collection[str]) -> View:
+def rollout_view(
+    rollout: Rollout, record: Record, kept: Collection[str], commits: Commits = _no_commits
+) -> View:
     """One attempt. `kept`: its release can be gone back to."""
     return {
         "id": rollout.id,
@@ -205,6 +276,7 @@ def rollout_view(rollout: Rollout, record: Record, kept: Collection[str]) -> Vie
         "tries": rollout.tries,
         "stagesMs": dict(rollout.stages),
         "revision": rollout.revision,
+        "commit": commit_view(commits(rollout.revision)),
         "source": rollout.source,
         "error": failure_view(rollout.failure) if rollout.failure else None,
         "endedAt": iso(rollout.ended),

@@ -99,7 +99,8 @@ class World:
 
     def tell_source(self, old: str, new: str, because: str, revision: str) -> None:
         """A source has changed: a row of history and a line in the log."""
-        self.change("", "source", old, new, because, actor=self.author(revision), revision=revision)
+        actor = self.author(revision) if revision else ""
+        self.change("", "source", old, new, because, actor=actor, revision=revision)
 
     # what was reverted
 
@@ -205,6 +206,8 @@ class World:
         keys["because"] = new.because
         if digest:
             keys["release"] = digest[:12]
+        if commit := self.commit(new.revision):
+            keys["commit"] = str(commit)
         if timings:
             keys["took_ms"] = round(sum(timings.values()))
         if failed and new.failure is not None:

@@ -25,6 +25,9 @@ VIEWER, DEPLOYER, ADMIN = Role.VIEWER, Role.DEPLOYER, Role.ADMIN
 
 #: operationId → method, path, body, and the least role.
 CALLS: dict[str, tuple[str, str, Any, Role]] = {
+    "listSources": ("GET", "/api/v1/sources", None, VIEWER),
+    "getSource": ("GET", "/api/v1/sources/main", None, VIEWER),
+    "reconcile": ("POST", "/api/v1/sources/main/reconcile", {}, DEPLOYER),
     "listWorkflows": ("GET", "/api/v1/workflows", None, VIEWER),
     "getWorkflow": ("GET", "/api/v1/workflows/one", None, VIEWER),
     "putSpec": ("PUT", "/api/v1/workflows/one", "spec", DEPLOYER),

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from timewright.api import models
-from timewright.api.answers import operations
+from timewright.api.answers import ASKING, operations, problems
 from timewright.api.calls import Call, actor_of, answer, context_of, is_yaml
 from timewright.api.looking import Prefer
+from timewright.api.problems import as_json
 from timewright.control import Control
 
 router = APIRouter(prefix="/api/v1", route_class=Call)
@@ -292,3 +293,30 @@ async def prune(
     wanted = list(dict.fromkeys(body.workflow_ids))
     found = _control(request).prune(actor_of(request), wanted, reason=body.reason)
     return await answer(request, found)
+
+
+@router.post(
+    "/sources/{source}/reconcile",
+    operation_id="reconcile",
+    summary="Fetch a repository, or look at a folder, now",
+    tags=["Sources"],
+    status_code=202,
+    response_model=models.Reconciling,
+    responses=problems(*ASKING),
+)
+async def reconcile(
+    request: Request, source: str, body: models.Reconcile | None = None, key: Key = None
+) -> Response:
+    """Follow it with `GET /sources/{source}`: done when its `fetches` is at least the one of this answer."""
+    given = body or models.Reconcile()
+    granted = _control(request).reconcile(
+        actor_of(request),
+        source,
+        allow_rewind=given.allow_rewind,
+        revision=given.revision,
+        reason=given.reason,
+    )
+    text = as_json(granted)
+    rewind = f", rewind to {given.revision or 'anything'} allowed" if given.allow_rewind else ""
+    request.state.asked.granted(202, text.decode(), f"source {source}{rewind}")
+    return Response(text, 202, {"Location": f"/api/v1/sources/{source}"}, "application/json")

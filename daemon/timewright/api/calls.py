@@ -233,11 +233,18 @@ async def _once(request: Request, asked: Asked, handle: Handler) -> Response:
 async def _replayed(request: Request, status: int, body: str) -> Response:
     headers = {"Idempotent-Replayed": "true"}
     shown = json.loads(body)
-    if preferred_wait(request) is not None:
+    if preferred_wait(request) is not None and "fetches" not in shown:
         return await _followed(request, shown, headers)
     if isinstance(shown, dict):
-        headers["Location"] = f"/api/v1/operations/{shown['id']}"
+        headers["Location"] = _place_of(shown)
     return Response(body.encode(), status, headers, "application/json")
+
+
+def _place_of(shown: View) -> str:
+    """Where what was granted can be followed."""
+    if "fetches" in shown:
+        return f"/api/v1/sources/{shown['source']}"
+    return f"/api/v1/operations/{shown['id']}"
 
 
 async def _digest(request: Request) -> str:

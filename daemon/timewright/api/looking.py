@@ -81,6 +81,39 @@ async def get_workflow(request: Request, workflow_id: str) -> Response:
 
 
 @router.get(
+    "/sources",
+    operation_id="listSources",
+    summary="What is followed: folders and repositories",
+    tags=["Sources"],
+    response_model=list[models.Source],
+    responses=problems(*LOOKING),
+)
+async def list_sources(request: Request) -> Response:
+    """Each with the commit that it stands at, how far behind the remote it is, and what became of the
+    commit."""
+    return _json(_control(request).sources(actor_of(request)))
+
+
+@router.get(
+    "/sources/{source}",
+    operation_id="getSource",
+    summary="One source",
+    tags=["Sources"],
+    response_model=models.Source,
+    responses=NONE_FOUND,
+)
+async def get_source(
+    request: Request,
+    source: str,
+    revision: Annotated[
+        str, Query(pattern="^([0-9a-f]{7,64})?$", description="A commit: is it in what is followed?")
+    ] = "",
+) -> Response:
+    """With `revision`, `contains` says whether that commit is the one followed, or in its history."""
+    return _json(await _control(request).source(actor_of(request), source, revision))
+
+
+@router.get(
     "/workflows/{workflow_id}/history",
     operation_id="getHistory",
     summary="Its releases, and what became of them",

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from timewright.core.errors import Code, Reason
 from timewright.core.history import Outcome
+from timewright.core.landing import Landing
 from timewright.core.state import Health, Pinned, Status, Sync
 
 _MOST_SECONDS = 10 * 366 * 86_400  # ten years: longer is a typing error
@@ -54,6 +55,17 @@ class PinFor(WhichRelease):
 class SuspendFor(Why):
     seconds: Seconds | None = Field(
         default=None, description="For how long; without: until resume.", examples=[7200]
+    )
+
+
+class Reconcile(Why):
+    allow_rewind: StrictBool = Field(
+        default=False,
+        description="Follow what is found even if it does not descend from what is followed; once, and for"
+        " admins only.",
+    )
+    revision: Annotated[StrictStr, Field(pattern="^([0-9a-f]{7,64})?$")] = Field(
+        default="", description="With `allowRewind`: only this commit.", examples=["3e46aed914066144"]
     )
 
 
@@ -128,6 +140,64 @@ class Suspension(_View):
     scope: str = Field(examples=["workflow"])
 
 
+class Commit(_View):
+    """A commit of a source. `dirty`: a work tree at this commit, with changes that are in none."""
+
+    sha: str = Field(examples=["3e46aed914066144f3e54fae2528db3f367b67d0"])
+    short: str = Field(examples=["3e46aed914"])
+    author: str = Field(examples=["Ada Lovelace"])
+    subject: str = Field(examples=["Greet in the morning"])
+    at: Moment | None
+    source: str | None = Field(examples=["main"])
+    dirty: bool
+
+
+class SourceRollout(_View):
+    """What became of the commit that a source stands at. `state`: pending, success or failure; `workflows`:
+    whose specs it changed; `failed`: those of them that are not as it asks; `final`: it changes no more by
+    itself."""
+
+    commit: str | None
+    state: Landing
+    description: str
+    workflows: list[str]
+    failed: list[str]
+    final: bool
+
+
+class Source(_View):
+    """One source. `state`: Synced, Fetching, Unreachable, Refused, Never. `behind`: commits that the remote
+    has and that are not followed. `fetches`: tries that have ended; of a folder, passes. `contains`:
+    whether `revision` is in the history of what is followed, when one was asked for."""
+
+    name: str = Field(examples=["main"])
+    kind: str = Field(examples=["git"])
+    location: str = Field(examples=["https://git.example.org/team/flows.git"])
+    ref: str | None
+    tag: str | None
+    owner: str | None
+    state: str = Field(examples=["Synced"])
+    problem: str | None
+    hint: str | None
+    commit: Commit | None
+    remote: str | None
+    behind: int | None
+    specs: int | None
+    adopted_at: Moment | None
+    last_fetch: Moment | None
+    next_fetch: Moment | None
+    fetches: int
+    rollout: SourceRollout | None
+    contains: bool | None = None
+
+
+class Reconciling(_View):
+    """It was asked for; it is done when `fetches` of the source is at least this."""
+
+    source: str = Field(examples=["main"])
+    fetches: int = Field(examples=[17])
+
+
 class Workflow(_View):
     """Where one workflow stands. `status` is what was last done, `sync` whether that is what the source asks
     for, `health` whether it works."""
@@ -145,6 +215,9 @@ class Workflow(_View):
     health_since: Moment | None
     source: str = Field(examples=["hello.json"])
     revision: str
+    commit: Commit | None
+    live_revision: str | None
+    live_commit: Commit | None
     last_good_read: Moment | None
     attempted: Digest | None
     applied: Digest | None
@@ -171,6 +244,7 @@ class Overview(_View):
     last_pass: Moment | None
     source_problem: str | None
     suspended: Suspension | None
+    sources: list[Source]
     workflows: list[Workflow]
     refused_files: dict[str, Failure]
 
@@ -188,6 +262,7 @@ class Event(_View):
     by: str | None
     release: Release | None
     revision: str
+    commit: Commit | None
     source: str
     error: Failure | None
     timings_ms: dict[str, float]
@@ -211,6 +286,7 @@ class Rollout(_View):
     tries: int
     stages_ms: dict[str, float]
     revision: str
+    commit: Commit | None
     source: str
     error: Failure | None
     ended_at: Moment | None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from timewright import views
 from timewright.config import Config
 from timewright.core.errors import Code, RequestError
+from timewright.core.gitrefs import location
+from timewright.core.sourcestate import SourceState
 from timewright.core.state import Record, Status, Suspension
 from timewright.edge.statefile import StateFile
 
@@ -42,12 +45,31 @@ class StateSight:
             "lastPass": views.iso(last_pass.get("at")),
             "sourceProblem": last_pass.get("problem") or None,
             "suspended": views.suspension_view(everything, "all") if everything else None,
-            "workflows": [views.workflow_view(record, everything) for record in records],
+            "sources": self.sources(),
+            "workflows": [
+                views.workflow_view(record, everything, None, self.state.commit) for record in records
+            ],
             "refusedFiles": views.refused_view(self.state.refused()),
         }
 
     def workflow(self, workflow_id: str) -> View:
-        return views.workflow_view(self._record(workflow_id), self._everything())
+        return views.workflow_view(self._record(workflow_id), self._everything(), None, self.state.commit)
+
+    def sources(self) -> list[View]:
+        """What was adopted last; nobody fetches now."""
+        found = []
+        for one in self.config.followed:
+            is_git = bool(one.settings.git)
+            state = SourceState(
+                one.title,
+                "git" if is_git else "folder",
+                location(one.settings.git) if is_git else str(self.config.path(one.settings.path)),
+                "Unknown",
+                ref=one.settings.ref,
+                owner=one.settings.owner,
+            )
+            found.append(views.source_view(_adopted(self.config, state) if is_git else state))
+        return found
 
     def history(self, workflow_id: str, *, last: int = 50) -> list[View]:
         from timewright.edge.releases import Releases
@@ -55,13 +77,13 @@ class StateSight:
         record, config = self._record(workflow_id), self.config
         tree = Releases(config.data_path, config.workflows_path, config.activities_path)
         kept = {receipt.digest for receipt in tree.kept(workflow_id)}
-        return views.history_view(self.state.history(workflow_id), record, kept)[:last]
+        return views.history_view(self.state.history(workflow_id), record, kept, self.state.commit)[:last]
 
     def events(self, workflow_id: str | None, *, after: int = 0, last: int = 100) -> list[View]:
         if workflow_id is not None:
             self._record(workflow_id)
         found = self.state.history(workflow_id, after=after, last=last)
-        return [views.event_view(event) for event in found]
+        return [views.event_view(event, self.state.commit) for event in found]
 
     def operations(self, *, last: int = 100) -> list[View]:
         return [views.operation_view(operation) for operation in self.state.desk.operations(last=last)]
@@ -81,3 +103,22 @@ class StateSight:
         stored = self.state.fact("suspension")
         suspension = Suspension(**stored) if stored else None
         return suspension if suspension is not None and suspension.holds(time.time()) else None
+
+
+def _adopted(config: Config, state: SourceState) -> SourceState:
+    from timewright.edge import listing
+
+    try:
+        adopted = listing.load(config.data_path / "sources" / state.name / "adopted.json")
+    except ValueError:
+        adopted = None
+    if adopted is None:
+        return state
+    return replace(
+        state,
+        tag=adopted.tag,
+        commit=adopted.commit,
+        specs=len(adopted.files),
+        adopted=adopted.at,
+        outcome=adopted.outcome,
+    )

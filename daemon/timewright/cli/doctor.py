@@ -15,12 +15,16 @@ import click
 from timewright.cli.common import console, json_option, print_json, safe, settings, settings_options
 from timewright.config import Config
 from timewright.core.errors import TimewrightError
+from timewright.core.gitrefs import location
 from timewright.edge import process
+from timewright.edge.git import GitError
 from timewright.edge.tschild import tsc_binary
 from timewright.edge.worker import WorkerHost
+from timewright.following import remote_of
 
 _LOW_DISK = 512 * 1024 * 1024  # bytes: some hundred releases
 _LOW_WATCHES = 8192
+_GIT = (2, 34)  # verifies SSH signatures
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def _show(finding: Finding) -> None:
 async def examine(config: Config) -> list[Finding]:
     """Every check, in the order of what depends on what."""
     checks: list[Callable[[Config], Awaitable[Finding]]] = [
-        _node, _compiler, _bundler, _source, _data, _disk, _watches, _worker, _temporal,
+        _node, _compiler, _bundler, _git, _source, _data, _disk, _watches, _worker, _temporal,
     ]  # fmt: skip
     return [await check(config) for check in checks]
 
@@ -99,12 +103,39 @@ async def _bundler(config: Config) -> Finding:
 
 
 async def _source(config: Config) -> Finding:
-    path = config.source_path
-    if not path.is_dir():
-        return Finding("source", "warning", f"{path} is not there yet", "it is made at the first run")
-    if not os.access(path, os.R_OK | os.X_OK):
-        return Finding("source", "error", f"{path} can't be read by this user", "check its owner and mode")
-    return Finding("source", "ok", str(path))
+    for path in config.folders:
+        if not path.is_dir():
+            return Finding("source", "warning", f"{path} is not there yet", "it is made at the first run")
+        if not os.access(path, os.R_OK | os.X_OK):
+            return Finding(
+                "source", "error", f"{path} can't be read by this user", "check its owner and mode"
+            )
+    for one in config.followed:
+        if one.settings.git:
+            try:
+                await remote_of(config, one).refs("HEAD")
+            except GitError as error:
+                return Finding(
+                    "source", "error", f"{location(one.settings.git)}: {error.message}", error.hint
+                )
+    named = [location(one.settings.git) or str(config.path(one.settings.path)) for one in config.followed]
+    return Finding("source", "ok", ", ".join(named))
+
+
+async def _git(config: Config) -> Finding:
+    """Only git sources need it; with it, a folder that is a work tree knows its commits."""
+    needed = any(one.settings.git for one in config.followed)
+    try:
+        done = await process.run(["git", "--version"], timeout=10)
+        words = done.stdout.decode().split()
+        version = tuple(int(part) for part in words[2].split(".")[:2])
+    except (OSError, ValueError, IndexError, TimeoutError):
+        return Finding(
+            "git", "error" if needed else "ok", "git is not there", "install git" if needed else ""
+        )
+    if needed and version < _GIT:
+        return Finding("git", "error", f"git {words[2]} is too old", "install git 2.34 or newer")
+    return Finding("git", "ok", words[2])
 
 
 async def _data(config: Config) -> Finding:

@@ -70,6 +70,17 @@ class Daemon:
     def audit(self, *, last: int = 100) -> list[View]:
         return _items(self.client.get("audit", last=last))
 
+    def source(self, name: str, *, revision: str = "") -> View:
+        found: View = self.client.get("sources", name, revision=revision)
+        return found
+
+    def sources(self) -> list[View]:
+        return _items(self.client.get("sources"))
+
+    def reconcile(self, name: str, body: Mapping[str, Any]) -> View:
+        found: View = self.client.post("sources", name, "reconcile", body=body)
+        return found
+
     def plan(self) -> View:
         found: View = self.client.get("plan")
         return found

@@ -33,6 +33,7 @@ VERBS = {
     "wait": Verb(LOOK, "wait", "Wait until a workflow is as wished."),
     "operations": Verb(LOOK, "operations", "Show what people asked for and what came of it."),
     "audit": Verb(LOOK, "audit", "Show every call that changed something or was refused (admins only)."),
+    "reconcile": Verb(CHANGE, "reconcile", "Fetch a source now, and wait until its commit is applied."),
     "deploy": Verb(CHANGE, "deploy", "Deploy what the source asks for, now."),
     "redeploy": Verb(CHANGE, "redeploy", "Publish and load again what is live."),
     "undeploy": Verb(CHANGE, "undeploy", "Take a workflow out of service, whatever the source says."),

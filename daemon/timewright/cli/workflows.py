@@ -39,13 +39,15 @@ def overview_lines(out: Console, overview: View) -> list[Text]:
     markup = []
     if problem := overview.get("sourceProblem"):
         markup.append(f"[red]The source can't be read completely[/], nothing is undeployed: {safe(problem)}")
+    markup += [line for source in overview.get("sources", ()) for line in source_lines(source)]
     shown = [view for view in overview["workflows"] if _is_shown(view)]
     lines = [*map(marked, markup)]
     if shown:
         lines += workflow_lines(out, shown)
         lines.append(marked(_counts(shown)))
     else:
-        lines.append(Text("No workflow is deployed. Put a spec into the source folder."))
+        what = "Push a spec" if _follows_git(overview) else "Put a spec into the source folder"
+        lines.append(Text(f"No workflow is deployed. {what}."))
     for path, failure in overview.get("refusedFiles", {}).items():
         lines.append(marked(f"[red]{safe(path)}[/] is refused: {safe(failure['message'])}"))
     return lines
@@ -123,6 +125,11 @@ def oneline(overview: View, now: float | None = None) -> str:
     parts += [_named(failed, "failed")] if failed else []
     if overview.get("sourceProblem"):
         parts.append("the source can't be read")
+    parts += [
+        f"source {source['name']} {source['state'].lower()}"
+        for source in overview.get("sources", ())
+        if source["kind"] == "git" and source.get("problem")
+    ]
     passed = moment(overview.get("lastPass"))
     parts += [f"last pass {ago(passed, now)} ago"] if passed else ["no pass yet"]
     return ", ".join(parts)
@@ -182,10 +189,48 @@ def _rows(view: View, now: float) -> list[tuple[str, str]]:
         ("pool", safe(view.get("pool"))),
         ("needs", safe(", ".join(view.get("dependsOn") or ()))),
         ("spec", safe(view.get("source"))),
-        ("source revision", safe(view.get("revision"))),
+        *_commits(view, now),
         ("last good read", safe(view.get("lastGoodRead")) or "never"),
         ("next retry", safe(view.get("retryAt"))),
     ]
+
+
+def _commits(view: View, now: float) -> Iterator[tuple[str, str]]:
+    """Of which commits the spec and the live release are; for a folder without commits, its digest."""
+    asked, live = view.get("commit"), view.get("liveCommit")
+    if live is not None and (asked is None or live["sha"] != asked["sha"]):
+        yield "live commit", commit_text(live, now)
+    yield "commit", commit_text(asked, now) if asked is not None else ""
+    yield "source revision", safe(view.get("revision")) if asked is None else ""
+
+
+def commit_text(commit: View, now: float | None = None) -> str:
+    """A commit in one line of markup."""
+    at = ago(moment(commit.get("at")), now)
+    who = safe(commit["author"]) + (f", {at} ago" if at else "")
+    return f"{safe(commit['short'])} {safe(commit['subject'])} ({who})"
+
+
+def source_lines(source: View) -> Iterator[str]:
+    """A repository that is followed, and what is wrong with it; nothing for a folder."""
+    if source["kind"] != "git":
+        return
+    at = commit_text(source["commit"]) if source.get("commit") else "nothing fetched yet"
+    ref = source.get("tag") or source.get("ref")
+    where = safe(source["location"]) + (f" {safe(ref)}" if ref else "")
+    yield f"[bold]source {safe(source['name'])}[/]  {where} at {at}"
+    behind = source.get("behind") or 0
+    if source.get("problem"):
+        many = f", {behind} commit{'s' * (behind != 1)} behind" if behind else ""
+        hint = f" [bold]→ {safe(source['hint'])}[/]" if source.get("hint") else ""
+        yield f"[red]✗[/] {safe(source['state'])}{many}: {safe(source['problem'])}{hint}"
+    rollout = source.get("rollout")
+    if rollout and rollout["state"] == "failure":
+        yield f"[yellow]![/] the commit is not applied: {safe(rollout['description'])}"
+
+
+def _follows_git(overview: View) -> bool:
+    return any(source["kind"] == "git" for source in overview.get("sources", ()))
 
 
 def _decided(view: View, now: float) -> Iterator[tuple[str, str]]:

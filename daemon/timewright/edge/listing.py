@@ -14,6 +14,7 @@ from timewright.core.commits import Commit
 from timewright.core.document import Limits
 from timewright.core.errors import Problem
 from timewright.core.gitwords import Fault
+from timewright.core.landing import Landing, Outcome
 from timewright.edge import files
 from timewright.edge.git import LINK, SUBMODULE, Blobs, Entry, Git, GitError
 from timewright.edge.source import (
@@ -46,7 +47,8 @@ class Adopted:
     `anchor`: of which repository and ref. `shape`: by which settings it was listed. `files`: by path below
     the source's folder. `origins`: path → the commit that last changed it. `at`: when it was adopted, seconds
     since the epoch. `previous`: the commit before, '' for none. `changed`: what it changed, with what the
-    earlier commits in `landing` did, whose deploys were not done yet.
+    earlier commits in `landing` did, whose deploys were not done yet. `outcome`: what became of it, once that
+    is known for good (`landing` is empty then).
     """
 
     anchor: str
@@ -60,6 +62,7 @@ class Adopted:
     commits: Mapping[str, Commit] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     landing: tuple[str, ...] = ()
+    outcome: Outcome | None = None
 
     def origin(self, path: str) -> str:
         """The commit that last changed a file; the adopted one where that isn't known."""
@@ -156,6 +159,7 @@ def store(path: Path, adopted: Adopted) -> None:
             for key in ("anchor", "shape", "at", "tag", "previous", "changed", "landing")
         },
         "commit": asdict(adopted.commit),
+        "outcome": asdict(adopted.outcome) if adopted.outcome is not None else None,
         "files": {
             name: [one.oid, one.digest, asdict(one.problem) if one.problem else None]
             for name, one in adopted.files.items()
@@ -183,9 +187,17 @@ def load(path: Path) -> Adopted | None:
             "commits": {sha: Commit(**values) for sha, values in content["commits"].items()},
             "changed": tuple(content["changed"]),
             "landing": tuple(content["landing"]),
+            "outcome": _outcome(content["outcome"]),
         }
         return Adopted(**values)
     except FileNotFoundError:
         return None
     except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _outcome(content: Mapping[str, Any] | None) -> Outcome | None:
+    if content is None:
+        return None
+    names = {key: tuple(content[key]) for key in ("workflows", "failed")}
+    return Outcome(**{**content, **names, "state": Landing(content["state"])})
