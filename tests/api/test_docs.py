@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from timewright.api.access import LEAST, OPEN
+from timewright.api.access import LEAST, OPEN, is_open
 from timewright.api.problems import STATUS
 from timewright.core.errors import Code
 
@@ -21,7 +21,9 @@ def _table(desk: Desk) -> str:
     rows = ["| call | least role | |", "|---|---|---|"]
     for route in routes(desk):
         [method] = sorted(route.methods or ["?"])
-        role = "anybody" if route.path in OPEN else LEAST[route.operation_id or ""].name.lower()
+        role = "anybody" if route.path in OPEN else "a signature"
+        if not is_open(route.path):
+            role = LEAST[route.operation_id or ""].name.lower()
         rows.append(f"| `{method} {route.path}` | {role} | {route.summary} |")
     return "\n".join(["<!-- calls -->", *rows, "<!-- end -->"])
 

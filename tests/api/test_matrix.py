@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
-from timewright.api.access import LEAST, OPEN
+from timewright.api.access import LEAST, OPEN, is_open
 from timewright.api.app import make_app
 from timewright.api.page import PATHS
 from timewright.api.problems import routes_of
@@ -93,7 +93,7 @@ def routes(desk: Desk) -> Iterator[APIRoute]:
 
 
 async def test_every_route_is_in_the_matrix_with_its_role(ready: Desk) -> None:
-    found = {route.operation_id: route for route in routes(ready) if route.path not in OPEN}
+    found = {route.operation_id: route for route in routes(ready) if not is_open(route.path)}
     assert found.keys() == CALLS.keys() == LEAST.keys()
     assert {name: least for name, (_, _, _, least) in CALLS.items()} == dict(LEAST)
     for name, (method, path, _, _) in CALLS.items():
@@ -173,6 +173,15 @@ async def test_the_probes_are_open_to_everybody_and_nothing_else_is(ready: Desk)
         assert (head.status_code, head.content) == (200, b"")
     assert (await ready.tcp().get("/nothing")).status_code == 401
     await asyncio.sleep(0)
+
+
+async def test_a_webhook_takes_no_token_and_heeds_none(ready: Desk) -> None:
+    """What lets a delivery in is its signature: tests/api/test_webhook.py."""
+    [route] = [route for route in routes(ready) if is_open(route.path) and route.path not in OPEN]
+    assert (route.operation_id, route.methods) == ("webhook", {"POST"})
+    for token in tokens(ready).values():
+        status, _ = await _ask(ready, "POST", "/api/v1/webhook/main", None, token)
+        assert status == 404
 
 
 async def test_a_revoked_token_is_refused_at_once(ready: Desk) -> None:

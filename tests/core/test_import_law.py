@@ -32,7 +32,7 @@ SHARED = {"config", "log"}  # for all but core and edge; they themselves know co
 #: What core may import: nothing here reads a clock, a file, a socket, the environment or chance.
 PURE = {
     *("__future__", "abc", "base64", "bisect", "collections", "dataclasses", "difflib", "enum", "fnmatch"),
-    *("functools", "hashlib", "itertools", "json", "math", "operator", "posixpath", "re", "string"),
+    *("functools", "hashlib", "hmac", "itertools", "json", "math", "operator", "posixpath", "re", "string"),
     *("textwrap", "types", "typing", "unicodedata", "urllib.parse"),
     "pathspec",  # its patterns; what it has for walking folders is not used
     *("tree_sitter", "tree_sitter_typescript", "semantic_version", "yaml", "timewright.core"),

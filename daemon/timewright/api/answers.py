@@ -18,6 +18,7 @@ _EXAMPLES: Mapping[int, str] = {
     413: "the body is larger than 65536 bytes",
     415: "Content-Type must be application/json",
     500: "something went wrong in the daemon; its log has it under 0d3f1c9e8b7a4d2f9c1e5a6b7c8d9e0f",
+    503: "this webhook can't be checked now; the daemon's log says why",
 }
 _MEANING: Mapping[int, str] = {
     400: "The request, or the spec in it, is wrong; `problems` has everything that is.",
@@ -28,6 +29,7 @@ _MEANING: Mapping[int, str] = {
     413: "The body is too large.",
     415: "The body is of another type than is understood.",
     500: "A fault of the daemon; the log has it under the id in `instance`.",
+    503: "It can't be done now; try again later.",
 }
 #: Of a call that looks at something, and of one that changes something.
 LOOKING, ASKING = (400, 401, 403, 500), (400, 401, 403, 404, 409, 413, 415, 500)

@@ -10,8 +10,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timewright import log
-from timewright.api import asking, looking, page, probes
-from timewright.api.access import OPEN, caller
+from timewright.api import asking, looking, page, probes, webhook
+from timewright.api.access import caller, is_open
 from timewright.api.calls import Context
 from timewright.api.problems import install, problem, refused, unexpected
 from timewright.core.errors import RequestError
@@ -24,7 +24,8 @@ def make_app(context: Context) -> FastAPI:
     """All routes. `context` is what they work with."""
     app = FastAPI(title="timewright", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.context = context
-    for router in (looking.router, asking.router, probes.router, probes.open_router):
+    app.state.intake = webhook.Intake()
+    for router in (looking.router, asking.router, probes.router, probes.open_router, webhook.router):
         app.include_router(router)
     app.router.routes.extend(page.routes())
     app.openapi = lambda: probes.describe(app)  # type: ignore[method-assign]
@@ -50,6 +51,8 @@ class Gate:
         try:
             await self._admit(scope)
             await self.app(scope, receive, answer)
+            if (stranger := scope["state"].get("stranger")) is not None:  # let in, and found to be one
+                self._strangers.refused(scope, stranger)
         except RequestError as refusal:
             self._strangers.refused(scope, refusal)
             await refused(refusal, scope)(scope, receive, answer)
@@ -66,7 +69,7 @@ class Gate:
         """Raises RequestError for strangers."""
         if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADERS:
             raise TooManyHeadersError
-        if scope["path"] not in OPEN and scope["path"] not in page.PATHS:
+        if not is_open(scope["path"]) and scope["path"] not in page.PATHS:
             scope["state"]["actor"] = await self.context.doorkeeper.admit(scope)
 
 
@@ -109,7 +112,9 @@ class Strangers:
         if self._count > most:
             return
         what = f"{scope['method']} {scope['path'][:200]}"
-        log.get().warning("refused", code=refusal.code, call=what, caller=caller(scope))
+        log.get().warning(
+            "refused", code=refusal.code, because=refusal.message, call=what, caller=caller(scope)
+        )
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             world = self.context.control.world
             world.state.desk.audit(

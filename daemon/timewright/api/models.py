@@ -79,6 +79,13 @@ class _View(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
+class Woken(_View):
+    """What became of a webhook's delivery. `woken`: its source is fetched."""
+
+    woken: bool
+    because: str = Field(examples=["github push of refs/heads/main"])
+
+
 class SpecProblem(_View):
     """One thing wrong, and where. `line` and `column` count from 1."""
 

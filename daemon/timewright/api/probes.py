@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from timewright import __version__
 from timewright.api import models
+from timewright.api.access import is_open
 from timewright.api.answers import LOOKING, problems
 from timewright.api.calls import Call, context_of
 from timewright.api.problems import as_json
@@ -97,7 +98,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for path, methods in document["paths"].items():
             for call in methods.values():
                 call["responses"].pop("422", None)
-                if path not in ("/healthz", "/readyz"):
+                if not is_open(path):
                     call["security"] = [{"token": []}]
         app.openapi_schema = document
     return app.openapi_schema
