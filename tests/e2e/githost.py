@@ -28,7 +28,7 @@ class GitHost(Host):
         self.config = home / "timewright.toml"
 
     def follow(self, url: str | None = None, *, more: dict[str, Any] | None = None, **settings: Any) -> None:
-        """Write the settings. `settings`: those of [source]; `more`: other sections, [sources.…] among them."""
+        """Write the settings. `settings`: those of [source]; `more`: other sections, of [sources] too."""
         source = {"interval_s": INTERVAL, **settings}
         if "sources" not in (more or {}):
             source["git"] = url or self.remote.file_url

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.client import Client
 
 from tests.e2e.githost import GitHost
-from tests.e2e.gitservers import http_server, missing_sshd, ssh_server
+from tests.e2e.gitservers import SshServer, http_server, missing_sshd, ssh_server
 from tests.e2e.host import run_workflow
 from tests.e2e.remotes import MALLORY, Remote, git
 from tests.e2e.specs import greeter
@@ -25,7 +26,9 @@ async def test_a_repository_is_followed_by_each_way(
     first = remote.push("Say hello", {"specs/hello.json": greeter("hello", "hello")})
     with ssh_server(tmp_path / "ssh") if way == "ssh" else http_server(remote.bare.parent) as server:
         url = remote.file_url if way == "file" else server.url(remote.bare)
-        keys = {"ssh_key": str(server.key), "known_hosts": str(server.known_hosts)} if way == "ssh" else {}  # type: ignore[union-attr]
+        keys: dict[str, Any] = {}
+        if isinstance(server, SshServer):
+            keys = {"ssh_key": str(server.key), "known_hosts": str(server.known_hosts)}
         host.follow(url, subdir="specs", **keys)
         host.start_worker()
         host.start_daemon()
