@@ -158,7 +158,7 @@ async def test_counters_begin_at_zero_so_that_the_first_event_is_an_increase(met
     assert {s.labels["reason"] for s in found["timewright_failures"].samples} == set(Reason)
 
 
-async def test_only_two_series_are_added_for_each_workflow(bench: Bench, metrics: Metrics) -> None:
+async def test_only_three_series_are_added_for_each_workflow(bench: Bench, metrics: Metrics) -> None:
     await deploy(bench, "x")
     before = {name: len(family.samples) for name, family in families(metrics).items()}
     record = bench.world.record("one")
@@ -166,7 +166,8 @@ async def test_only_two_series_are_added_for_each_workflow(bench: Bench, metrics
         bench.world.records[f"w{number}"] = replace(record, workflow_id=f"w{number}")
     after = {name: len(family.samples) for name, family in families(metrics).items()}
     grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
-    assert grown == {"timewright_workflow_healthy": 100, "timewright_workflow_synced": 100}
+    names = ("workflow_healthy", "workflow_synced", "workflow_release_info")
+    assert grown == {f"timewright_{name}": 100 for name in names}
 
 
 async def test_names_follow_the_rules_of_prometheus(bench: Bench, metrics: Metrics) -> None:

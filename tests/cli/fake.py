@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from timewright.core.landing import Landing, Outcome
+from timewright.core.sourcestate import SourceState
 from timewright.core.state import Health, Record, Status
 from timewright.edge.desk import Operation
 from timewright.edge.statefile import Event
-from timewright.views import event_view, iso, operation_view, workflow_view
+from timewright.views import event_view, iso, operation_view, source_view, workflow_view
 
 View = dict[str, Any]
 DIGEST = "7cc54c69e260" + "0" * 52
@@ -95,6 +97,8 @@ class FakeDaemon:
     breaks: int = 0
     forgets: bool = False  # what a stream was asked to go on from
     suspended: View | None = None
+    sources: list[View] = field(default_factory=lambda: [folder_view()])
+    fetches: int = 1
     source_problem: str | None = None
     requests: list[Request] = field(default_factory=list)
     streams: list[str] = field(default_factory=list)  # the Last-Event-ID of each
@@ -117,8 +121,11 @@ class FakeDaemon:
         if request.path in self.answers:
             return 200, self.answers[request.path]
         parts = request.path.strip("/").split("/")
+        known = any(view["name"] in parts for view in self.sources)
+        if request.method == "POST" and parts[0] == "sources" and known:
+            return 202, {"source": parts[1], "fetches": self.fetches}
         unknown = len(parts) == 3 and parts[1] not in self.workflows
-        if request.method == "POST" and not unknown:
+        if request.method == "POST" and not unknown and parts[0] != "sources":
             return 202, self._once(request, parts)
         return self._get(parts, request.query)
 
@@ -150,9 +157,17 @@ class FakeDaemon:
                     "lastPass": iso(time.time()),
                     "sourceProblem": self.source_problem,
                     "suspended": self.suspended,
+                    "sources": self.sources,
                     "workflows": shown,
                     "refusedFiles": {},
                 }
+            case ["sources"]:
+                return 200, self.sources
+            case ["sources", name]:
+                found = [view for view in self.sources if view["name"] == name]
+                if found:
+                    return 200, found[0]
+                return 404, {"code": "NOT_FOUND", "detail": f"there is no source {name!r} here"}
             case ["workflows", workflow_id, *_] if workflow_id not in self.workflows:
                 problem = {"code": "NOT_FOUND", "detail": f"there is no workflow {workflow_id!r}"}
                 return 404, {**problem, "hint": "timewright list"}
@@ -177,6 +192,12 @@ class FakeDaemon:
         if end is not None and self._looked[number] > self.looks:
             operation |= {"state": end[0], "because": end[1]}
         return operation
+
+
+def folder_view() -> View:
+    outcome = Outcome(Landing.SUCCESS, "2 workflows applied and healthy", ("hello", "bad"), (), True)
+    state = SourceState("main", "folder", "/srv/specs", "Synced", fetches=1, outcome=outcome)
+    return {**source_view(state), "contains": None}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from tests.e2e.githost import GitHost, running_git_host
+from tests.e2e.gitservers import GitHttpServer, http_server
 from tests.e2e.host import Host, TemporalServer, running_host
 
 
@@ -32,6 +34,20 @@ def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServe
 @pytest.fixture
 def host(tmp_path: Path, temporal: TemporalServer) -> Iterator[Host]:
     with running_host(tmp_path, temporal.address) as running:
+        yield running
+
+
+@pytest.fixture
+def git_host(tmp_path: Path, temporal: TemporalServer) -> Iterator[GitHost]:
+    """A host beside a repository; `follow()` and the start are the test's."""
+    with running_git_host(tmp_path, temporal.address) as running:
+        yield running
+
+
+@pytest.fixture
+def http(git_host: GitHost) -> Iterator[GitHttpServer]:
+    """The repository of `git_host` over http."""
+    with http_server(git_host.remote.bare.parent) as running:
         yield running
 
 

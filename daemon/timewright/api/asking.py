@@ -302,7 +302,7 @@ async def prune(
     tags=["Sources"],
     status_code=202,
     response_model=models.Reconciling,
-    responses=problems(*ASKING),
+    responses={202: {"description": "It is under way."}, **problems(*ASKING)},
 )
 async def reconcile(
     request: Request, source: str, body: models.Reconcile | None = None, key: Key = None

@@ -45,7 +45,7 @@ class _Stand:
 )
 @click.option("--reason", default="", help="Why; kept in the audit.")
 @json_option
-@click.argument("source", required=False)
+@click.argument("name", metavar="[SOURCE]", required=False)
 def command(
     where: Where,
     wait: bool,
@@ -54,7 +54,7 @@ def command(
     allow_rewind: bool,
     reason: str,
     as_json: bool,
-    source: str | None,
+    name: str | None,
 ) -> None:
     """Fetch a source now, and wait until its commit is applied.
 
@@ -67,7 +67,7 @@ def command(
         raise click.UsageError(f"--revision must be a commit's hash of 7 characters or more, is {revision!r}")
     began = time.time()
     with where.daemon() as daemon:
-        name = source or _only_source(daemon)
+        name = name or _only_source(daemon)
         body: dict[str, Any] = {"allowRewind": allow_rewind, "reason": reason}
         if allow_rewind and revision:
             body["revision"] = revision
