@@ -21,7 +21,17 @@ LAYERS = (
     {"edge"},
     {
         *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "notes"),
-        *("following", "operations", "policies", "pooling", "retention", "sourcing", "views", "world"),
+        *(
+            "following",
+            "operations",
+            "policies",
+            "pooling",
+            "retention",
+            "sourcing",
+            "statuses",
+            "views",
+            "world",
+        ),
     },
     {"control", "looking", "service", "specfile", "embedded", "metrics"},
     {"cli", "api"},
