@@ -29,6 +29,7 @@ LAYERS = (
             "pooling",
             "retention",
             "sourcing",
+            "statuses",
             "views",
             "world",
         ),
