@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,28 @@ async def test_a_delivery_is_forgotten_after_a_day(desk: Desk, sources: Sources)
     desk.bench.now += 500
     await send(desk, plain(b"{ }"), b"{ }")
     assert (await send(desk, github())).status_code == 202
+
+
+async def test_a_pushed_commit_that_is_not_found_is_looked_for_again(
+    desk: Desk, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a forge there may be several servers; one of them answers the fetch."""
+    monkeypatch.setattr(receiving, "_AGAIN_S", (0.05, 0.1))
+    await send(desk, github())
+    await until(lambda: len(sources.woken) == 3)
+    assert "not found yet" in sources.woken[-1]
+
+    body = json.dumps({"ref": "refs/heads/main", "after": "b" * 40}).encode()
+    desk.bench.world.sources.followers["main"].remote_sha = "b" * 40
+    await send(desk, github(body), body)
+    await asyncio.sleep(0.3)
+    assert sources.woken[3:] == ["github push of refs/heads/main"]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_no_news_wakes_nothing_and_is_not_remembered(desk: Desk, sources: Sources) -> None:
