@@ -22,6 +22,7 @@ LAYERS = (
     {
         *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "notes"),
         *("following", "operations", "policies", "pooling", "retention", "sourcing", "views", "world"),
+        *("delivery", "notify"),
     },
     {"control", "looking", "service", "specfile", "embedded", "metrics"},
     {"cli", "api"},
