@@ -51,7 +51,7 @@ class Outbox:
         self, channel: str, key: str, body: Mapping[str, Any], *, now: float, replaces: bool = True
     ) -> int:
         """Keep a letter; returns its id. Where one with the same key waits already, that one is replaced
-        (while it is just being sent, too: then both go out), or else the new one is dropped and 0 returned."""
+        (while it is being sent, too: then both go out), or else the new one is dropped and 0 returned."""
         with self.whole():
             if key:
                 same = [channel, key]
