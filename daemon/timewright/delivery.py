@@ -20,6 +20,7 @@ from timewright.edge.outbox import MOST, MOST_AGE_S, Letter, Outbox
 
 #: A service that was away is tried at least every five minutes: who waits for news waits no longer.
 _BACKOFF: Final = Backoff(tries=10**9, first=5.0, most=300.0)
+_MOST_WAIT_S: Final = 3600.0  # what a service may ask us to wait
 _TIMEOUT_S: Final = 30.0
 _LAST_S: Final = 5.0  # at the end, a letter on its way may arrive: else it would be sent twice
 _SWEEP_S: Final = 600.0
@@ -28,14 +29,20 @@ Channel = Callable[[Letter], Awaitable[None]]
 
 
 class DeliveryError(Exception):
-    """A letter could not be delivered. `transient`: another try may help. `body`: what is left of the letter,
-    where a part of it was delivered. The message is shown, so no secret may be in it."""
+    """A letter could not be delivered. `transient`: another try may help, not before `after_s` seconds where
+    that is known. `body`: what is left of the letter, where a part of it was delivered. The message is shown,
+    so no secret may be in it."""
 
     def __init__(
-        self, message: str, *, transient: bool = True, body: Mapping[str, Any] | None = None
+        self,
+        message: str,
+        *,
+        transient: bool = True,
+        after_s: float | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.transient, self.body = message, transient, body
+        self.message, self.transient, self.after_s, self.body = message, transient, after_s, body
 
 
 @dataclass
@@ -153,6 +160,7 @@ class Delivery:
         now = self._clock()
         lane.failures += 1
         wait = self._backoff.wait(lane.failures, random.random())  # noqa: S311 - jitter
+        wait = max(wait, min(error.after_s or 0.0, _MOST_WAIT_S))
         lane.not_before = now + wait
         self.outbox.retry(letter, now + wait, error.message, error.body)
         if lane.since is None:

@@ -28,7 +28,7 @@ class GitHost(Host):
         self.config = home / "timewright.toml"
 
     def follow(self, url: str | None = None, *, more: dict[str, Any] | None = None, **settings: Any) -> None:
-        """Write the settings. `settings`: those of [source]; `more`: other sections, [sources.…] among them."""
+        """Write the settings. `settings`: those of [source]; `more`: other sections, of [sources] too."""
         source = {"interval_s": INTERVAL, **settings}
         if "sources" not in (more or {}):
             source["git"] = url or self.remote.file_url
@@ -74,6 +74,13 @@ class GitHost(Host):
 
         await self.until(f"the source is {state}: {words}", told)
         return last()
+
+    def refused(self) -> dict[str, str]:
+        """Files that hold no workflow of ours: path → why."""
+        state = StateFile(self.data / "state.db", read_only=True)
+        found = {path: failure.message for path, (_, failure) in state.refused().items()}
+        state.close()
+        return found
 
     def source(self, name: str = "main") -> dict[str, Any]:
         """What `timewright status --json` says of a source."""
