@@ -11,8 +11,7 @@ from string import Template
 from typing import Final, Protocol
 
 from timewright.core.digest import SHORT, sha256
-from timewright.core.errors import Failure
-from timewright.core.state import Health, Status
+from timewright.core.state import Failure, Health, Status
 
 
 class Kind(StrEnum):
@@ -94,7 +93,9 @@ def news_of(row: Row) -> News:
     if row.kind == "drift":
         name = condition(Kind.DRIFT, row.workflow_id)
         drifted = row.new == "drifted"
-        return News(begins=name, mark=sha256(row.because.encode())[:SHORT]) if drifted else News(forgets=(name,))
+        return (
+            News(begins=name, mark=sha256(row.because.encode())[:SHORT]) if drifted else News(forgets=(name,))
+        )
     if row.kind == "suspension":
         return News(Kind.SUSPENDED if row.new else Kind.RESUMED)
     if row.kind == "source":
@@ -152,8 +153,8 @@ def source_of(row: Row) -> str:
 
 
 def concerns(workflow_id: str, owner: str, workflows: Iterable[str], owners: Iterable[str]) -> bool:
-    """Whether a route takes what is about a workflow ('' for all of them, or a source): `workflows` are globs,
-    `owners` names; no owners: any."""
+    """Whether a route takes what is about a workflow ('' for all of them, or a source): `workflows` are
+    globs, `owners` names; no owners: any."""
     owners = tuple(owners)
     if owners and owner not in owners:
         return False

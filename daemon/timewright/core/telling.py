@@ -1,13 +1,13 @@
 """Who is to be told of what, now: what holds, what was told of it, and what became of it since. Pure.
 
-A *condition* (failed, degraded, drift, a source's trouble) begins, may have to settle, is told once, and its end
-is told where its beginning was. What only *happens* (deployed, rolled back, suspended) is told as it comes.
+A *condition* (failed, degraded, drift, a source's trouble) begins, may have to settle, is told once, and its
+end is told where its beginning was. What only *happens* (deployed, rolled back, suspended) is told at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from timewright.core.notices import Kind, News, Row, concerns, news_of, split
@@ -41,18 +41,18 @@ class Holding:
 
 @dataclass(frozen=True)
 class Told:
-    """What a route was told of a condition. `open`: and not yet that it is over."""
+    """What a route was told of a condition. `stands`: and not yet that it is over."""
 
     event: int
     at: float
     mark: str
-    open: bool = True
+    stands: bool = True
 
 
 @dataclass(frozen=True)
 class Book:
     """What one route was told. `since`: the newest row when the route was made: older news are none to it.
-    `sent`: moments of the last minute. `held`: kind → how many were too many, and the first of their names."""
+    `sent`: moments of the last minute. `held`: kind → how many were too many, and their first names."""
 
     since: int
     told: Mapping[str, Told] = field(default_factory=dict)
@@ -69,7 +69,12 @@ class Ledger:
     books: Mapping[str, Book] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        books = {
+            name: {**vars(book), "told": {key: vars(told) for key, told in book.told.items()}}
+            for name, book in self.books.items()
+        }
+        holding = {name: vars(item) for name, item in self.holding.items()}
+        return {"cursor": self.cursor, "holding": holding, "books": books}
 
     @staticmethod
     def of(content: Mapping[str, Any]) -> Ledger:
@@ -115,7 +120,11 @@ def read(
         for route in routes:
             kind = _at_once(news, route, told[route.name])
             fresh = now - row.at < _OLD_S and row.id > ledger.books[route.name].since
-            if kind in route.on and fresh and concerns(row.workflow_id, owner(row), route.workflows, route.owners):
+            if (
+                kind in route.on
+                and fresh
+                and concerns(row.workflow_id, owner(row), route.workflows, route.owners)
+            ):
                 notices.append(Notice(route.name, Kind(kind), row.id))
             _close(news, told[route.name])
         _hold(news, row, holding)
@@ -124,11 +133,11 @@ def read(
 
 
 def _at_once(news: News, route: Route, told: Mapping[str, Told]) -> str:
-    """The kind of what a row tells by itself; '' for none. That something works again is told by what was done
-    for it, where the route hears of that."""
+    """The kind of what a row tells by itself; '' for none. That something works again is told by what was
+    done for it, where the route hears of that."""
     if news.kind is not None and news.kind in route.on:
         return news.kind
-    over = [name for name in news.ends if name in told and told[name].open]
+    over = [name for name in news.ends if name in told and told[name].stands]
     if not over:
         return ""
     return Kind.SOURCE if split(over[0])[0] is Kind.SOURCE else Kind.RECOVERED
@@ -141,7 +150,7 @@ def _close(news: News, told: dict[str, Told]) -> None:
         if split(name)[0] is Kind.FAILED:  # the next failure is another one
             told.pop(name, None)
         elif name in told:
-            told[name] = replace(told[name], open=False)
+            told[name] = replace(told[name], stands=False)
 
 
 def _hold(news: News, row: Row, holding: dict[str, Holding]) -> None:
@@ -163,7 +172,7 @@ def due(
     later: list[float] = []
     for route in routes:
         book = ledger.books[route.name]
-        told = {key: item for key, item in book.told.items() if item.open or now < item.at + route.repeat_s}
+        told = {key: item for key, item in book.told.items() if item.stands or now < item.at + route.repeat_s}
         for name, item in ledger.holding.items():
             kind, subject = split(name)
             workflow = "" if kind is Kind.SOURCE else subject
@@ -186,9 +195,9 @@ def _when(item: Holding, told: Told | None, route: Route) -> float | None:
     settled = item.at + (route.settle_s if item.settles else 0)
     if told is None:
         return settled
-    if told.open and told.mark != item.mark:
+    if told.stands and told.mark != item.mark:
         return settled
-    if told.open and told.event == item.event:
+    if told.stands and told.event == item.event:
         return None
     return max(settled, told.at + route.repeat_s)
 

@@ -1,5 +1,5 @@
-"""Sends messages through Apprise, to the URLs of a file. What is in a URL is secret: it is shown by its number in
-the file, its scheme, and its host where that is one (a Telegram URL has its token there).
+"""Sends messages through Apprise, to the URLs of a file. What is in a URL is secret: it is shown by its
+number in the file, its scheme, and its host where that is one (a Telegram URL has its token there).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from timewright.core.digest import SHORT, sha256
+from timewright.core.errors import TimewrightError
 from timewright.edge import secretfile
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,30})://")
@@ -37,7 +38,7 @@ _TROUBLES: Final = (
 
 @dataclass(frozen=True)
 class Address:
-    """One URL of a file. `number`: from 1, among its URLs. `mark`: tells it from others, and not what it is."""
+    """One URL of a file. `number`: from 1, among its URLs. `mark`: tells it from others, not what it is."""
 
     number: int
     url: str = field(repr=False)
@@ -67,10 +68,12 @@ class Messenger:
         self._under_way: dict[str, threading.Thread] = {}
 
     def addresses(self) -> tuple[Address, ...]:
-        """The URLs, one a line; '#' begins a comment. Raises TimewrightError: there are none, or they can't be
-        read."""
+        """The URLs, one a line; '#' begins a comment. Raises TimewrightError: there are none, or they can't
+        be read."""
         lines = secretfile.read(self._path, self._setting)
         urls = [line for line in lines if not line.startswith("#")]
+        if not urls:
+            raise TimewrightError(f"{self._setting} {self._path} has no URL", hint="one Apprise URL a line")
         return tuple(Address(number, url) for number, url in enumerate(urls, 1))
 
     def exposed(self) -> str:
@@ -87,9 +90,7 @@ class Messenger:
         """Send to all URLs at once, but those with a mark in `skip`. `severity`: info, success, warning or
         failure. Each has its own thread and time: none holds up another. Raises TimewrightError."""
         found = [address for address in self.addresses() if address.mark not in skip]
-        return tuple(
-            await asyncio.gather(*(self._send(address, title, body, severity) for address in found))
-        )
+        return tuple(await asyncio.gather(*(self._send(address, title, body, severity) for address in found)))
 
     async def where(self) -> tuple[str, ...]:
         """The URLs as they may be shown. Raises TimewrightError."""
