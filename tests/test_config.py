@@ -93,7 +93,7 @@ def test_every_setting_can_be_given_by_environment(tmp_path: Path, key: str) -> 
         }.get(key, "text")  # fmt: skip
     if isinstance(default, list):
         given = "ms, @acme/*"
-    needed = {"git": "/srv/repo.git", "signers": "signers", "status_token_file": "token"}
+    needed = {"git": "https://git.example.org/o/r", "signers": "signers", "status_token_file": "token"}
     needs = needed if key in ("source.verify", "source.status") else {}
     env = {f"TIMEWRIGHT_SOURCE_{name.upper()}": value for name, value in needs.items()}
     found = config(tmp_path, "", {**env, f"TIMEWRIGHT_{key.replace('.', '_').upper()}": given})
@@ -298,6 +298,11 @@ def found_path(one: Any) -> str:
         ('[source]\ngit = "/x"\nverify = "head"\n', "source.verify needs source.signers"),
         ('[source]\nverify = "head"\nsigners = "s"\n', "this one is a folder"),
         ('[source]\ngit = "/x"\nstatus = "github"\n', "needs source.status_token_file"),
+        (
+            '[source]\ngit = "/x"\nstatus = "github"\nstatus_token_file = "t"\n',
+            "no host that could be a forge",
+        ),
+        ('[source]\nstatus = "gitea"\nstatus_token_file = "t"\n', "source.status is for git sources"),
         ('[sources.Team]\npath = "x"\n', "lower-case letters"),
         ("[sources]\nteam = 1\n", "must be a section [sources.NAME]"),
         ('[sources.a]\npth = "x"\n', "sources.a.pth: no such setting; did you mean source.path"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from timewright.core.errors import TimewrightError
+from timewright.core.forges import repository
 from timewright.core.gitrefs import location, read_ref, url_problem
 from timewright.core.names import name_problem
 
@@ -494,9 +495,21 @@ def _across(config: Config) -> Iterator[tuple[str, str]]:
             yield where("verify"), f"{block}.verify is for git sources; this one is a folder"
         if settings.status != "off" and not settings.status_token_file:
             yield where("status"), f"{block}.status needs {block}.status_token_file"
+        if settings.status != "off" and settings.git and (message := _no_forge(settings)):
+            yield where("status"), f"{block}.status: {message}"
+        if settings.status != "off" and not settings.git and f"{block}.status" in config.origin:
+            yield where("status"), f"{block}.status is for git sources; this one is a folder"
     folders = [path for path in config.folders if config.folders.count(path) > 1]
     if folders:
         yield "sources", f"two sources follow the same folder {folders[0]}"
+
+
+def _no_forge(settings: Source) -> str:
+    try:
+        repository(settings.status, settings.git, settings.status_url)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _wrong(key: str, value: Any, default: Any) -> str:

@@ -75,6 +75,13 @@ class GitHost(Host):
         await self.until(f"the source is {state}: {words}", told)
         return last()
 
+    def refused(self) -> dict[str, str]:
+        """Files that hold no workflow of ours: path → why."""
+        state = StateFile(self.data / "state.db", read_only=True)
+        found = {path: failure.message for path, (_, failure) in state.refused().items()}
+        state.close()
+        return found
+
     def source(self, name: str = "main") -> dict[str, Any]:
         """What `timewright status --json` says of a source."""
         done = self.cli("status", "--json")

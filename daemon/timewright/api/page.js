@@ -34,6 +34,12 @@ function bannersOf() {
       '. Nothing is deployed or undeployed. ',
       may.all ? el('button', { type: 'button', 'data-do': 'resume', 'data-all': true }, 'Resume all…') : el('code', null, 'timewright resume --all'));
   }
+  for (const source of (overview?.sources ?? []).filter((one) => one.problem && one.kind === 'git')) {
+    const behind = source.behind ? `, ${source.behind} commit${source.behind === 1 ? '' : 's'} behind` : '';
+    banner(source.state === 'Unreachable' ? 'warn' : 'bad', `source:${source.name}`,
+      el('strong', null, 'Source ', outside(source.name), ` ${source.state}${behind}:`), ' ', outside(source.problem),
+      source.hint && [' → ', outside(source.hint)]);
+  }
   for (const [path, error] of Object.entries(overview?.refusedFiles ?? {})) {
     banner('bad', `file:${path}`, el('strong', null, outside(path), ' is refused:'), ' ', outside(error.message));
   }

@@ -15,15 +15,36 @@ const isShown = (view) => view.held || view.pin || view.lastError || view.status
 export function overviewOf(overview) {
   const shown = overview.workflows.filter(isShown);
   shown.sort((a, b) => rank(a) - rank(b) || (a.workflowId < b.workflowId ? -1 : 1));
-  if (!shown.length) return [el('h2', null, 'Workflows'), el('p', null, 'No workflow is deployed. Put a spec into the source folder.')];
+  const sources = overview.sources.filter((source) => source.kind === 'git');
+  const followed = sources.length ? el('ul', { class: 'plain', id: 'sources' }, sources.map(sourceOf)) : null;
+  if (!shown.length) {
+    const what = sources.length ? 'Push a spec.' : 'Put a spec into the source folder.';
+    return [followed, el('h2', null, 'Workflows'), el('p', null, `No workflow is deployed. ${what}`)];
+  }
   const heads = ['Workflow', 'Status', 'Sync', 'Health', 'Release', 'Pool', 'Since', 'Note'];
   return [
+    followed,
     el('h2', { class: 'unseen' }, 'Workflows'),
     el('table', { id: 'workflows' },
       el('caption', { class: 'unseen' }, 'All workflows, those with problems first'),
       el('thead', null, el('tr', null, heads.map((head) => el('th', { scope: 'col' }, head)))),
       el('tbody', null, shown.map(rowOf))),
   ];
+}
+
+function sourceOf(source) {
+  const { rollout } = source;
+  const tone = { success: 'good', failure: 'bad', pending: 'busy' }[rollout?.state];
+  return el('li', { 'data-key': `s:${source.name}` },
+    el('strong', null, 'Source ', outside(source.name)), ' ', outside(source.location), ' ', outside(source.tag ?? source.ref ?? ''),
+    source.commit ? [' at ', commitOf(source.commit)] : ' was not fetched yet',
+    rollout && [': ', el('span', { class: tone }, rollout.state), ' ', outside(rollout.description)]);
+}
+
+/** A commit: which, what it says, whose it is, and when it was made. */
+export function commitOf(commit) {
+  return el('span', { title: commit.at ?? '' }, el('span', { class: 'mono' }, commit.short), ' ', outside(commit.subject),
+    ' (', outside(commit.author), commit.at ? `, ${ago(moment(commit.at))} ago` : '', ')');
 }
 
 function rowOf(view) {
@@ -126,7 +147,9 @@ function factsOf(view) {
     ['pool', outside(view.pool)],
     ['needs', view.dependsOn?.length ? outside(view.dependsOn.join(', ')) : null],
     ['spec', outside(view.source)],
-    ['source revision', outside(view.revision)],
+    ['live commit', view.liveCommit && view.liveCommit.sha !== view.commit?.sha && commitOf(view.liveCommit)],
+    ['commit', view.commit && commitOf(view.commit)],
+    ['source revision', view.commit ? null : outside(view.revision)],
     ['last good read', view.lastGoodRead ?? 'never'],
     ['next retry', view.retryAt],
     ...(view.drift ?? []).map((line) => ['drift', outside(line)]),
@@ -167,7 +190,7 @@ function rolloutOf(view, row, may) {
     cell('Took', took, stages.length > 1 && el('details', null, el('summary', null, 'stages'),
       el('ul', { class: 'plain' }, stages.map(([stage, ms]) => el('li', null, `${stage} ${Math.round(ms)} ms`))))),
     cell('By', outside(row.by)),
-    cell('Revision', outside((row.revision ?? '').slice(0, 12))),
+    cell('Revision', el('span', { class: 'mono', title: row.commit?.subject ?? '' }, outside(row.commit?.short ?? (row.revision ?? '').slice(0, 12)))),
     cell('Because', outside(because)));
 }
 

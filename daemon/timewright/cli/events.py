@@ -13,6 +13,7 @@ from timewright.cli.client import DaemonDownError
 from timewright.cli.common import moment, paint, safe
 from timewright.cli.sight import Daemon, Sight
 from timewright.cli.workflows import problem_text
+from timewright.core.state import Status
 
 View = dict[str, Any]
 
@@ -25,7 +26,9 @@ def print_event(out: Console, event: View) -> None:
     took = f" ({round(sum(event['timingsMs'].values()))} ms)" if event.get("timingsMs") else ""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment(event["at"])))
     name = safe(event.get("workflowId") or "(all)")
-    out.print(f"[dim]{when}[/]  {name:24}  {_what(event)}  {safe(event['because'])}{took}{_by(event)}")
+    out.print(
+        f"[dim]{when}[/]  {name:24}  {_what(event)}  {safe(event['because'])}{took}{_by(event)}{_of(event)}"
+    )
     for problem in (event.get("error") or {}).get("problems", ()):
         out.print(f"    {safe(problem_text(problem))}")
 
@@ -44,6 +47,18 @@ def _by(event: View) -> str:
     by = event.get("by") or ""
     told = not by or by in event["because"] or by in ("source", "timewright")
     return "" if told else f" [dim]by {safe(by)}[/]"
+
+
+def _of(event: View) -> str:
+    """The commit that asks for it, where a deploy begins or a spec is refused."""
+    commit = event.get("commit")
+    begins = event.get("kind") == "status" and event.get("new") in (
+        Status.DEPLOYING,
+        Status.DEPLOYMENT_FAILED,
+    )
+    if commit is None or not begins:
+        return ""
+    return f" [dim]{safe(commit['short'])} {safe(commit['subject'])}[/]"
 
 
 def follow(sight: Sight, workflow_id: str | None, last: int) -> Iterator[View]:

@@ -40,10 +40,16 @@ def _row(view: View) -> list[str]:
         ago(moment(view.get("startedAt"))),
         _took(view),
         safe(view.get("by")),
-        safe((view.get("revision") or "")[:12]),
+        _revision(view),
         "kept" if view.get("kept") else "",
         _because(view),
     ]
+
+
+def _revision(view: View) -> str:
+    """The commit, where it is one."""
+    commit = view.get("commit")
+    return safe(commit["short"] if commit else (view.get("revision") or "")[:12])
 
 
 def _took(view: View) -> str:
@@ -56,7 +62,8 @@ def _took(view: View) -> str:
 
 def _because(view: View) -> str:
     """Why it was attempted, how it failed, and how it ended."""
-    parts = [view.get("because") or ""]
+    commit = view.get("commit")
+    parts = [view.get("because") or "", f"commit {commit['subject']!r}" if commit else ""]
     if (view.get("tries") or 1) > 1:
         parts.append(f"begun {view['tries']} times")
     if error := view.get("error"):

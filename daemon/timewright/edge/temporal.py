@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from temporalio.service import ServiceClient
 
 _TIMEOUT_S = 3.0
+_SILENT_S = 4.0  # after a question that timed out, none is asked for so long
 _RETRY_S = 15.0  # between two tries to connect
 
 
@@ -22,6 +23,7 @@ class Temporal:
         self.address = address
         self._client: ServiceClient | None = None
         self._next_try = 0.0
+        self._silent_until = 0.0
         self._few = asyncio.Semaphore(8)
 
     async def pollers(self, namespace: str, task_queue: str) -> tuple[Poller, ...] | None:
@@ -31,8 +33,8 @@ class Temporal:
         """
         async with self._few:
             client = await self._connected()
-            if client is None:
-                return None
+            if client is None or time.monotonic() < self._silent_until:
+                return None  # it let another question of this look go unanswered: 50 queues are not 50 waits
             from temporalio.api.enums.v1 import TaskQueueType
 
             kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
@@ -41,6 +43,9 @@ class Temporal:
                     found = await asyncio.gather(
                         *(_ask(client, namespace, task_queue, kind) for kind in kinds)
                     )
+            except TimeoutError:
+                self._silent_until = time.monotonic() + _SILENT_S
+                return None
             except Exception:  # a server may answer anything; "I don't know" is all that we need of it
                 return None
             return (*found[0], *found[1])

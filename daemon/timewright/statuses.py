@@ -1,0 +1,107 @@
+"""Tells the forge what became of each commit. What there is to tell goes into the outbox, which brings it
+when the forge is there; nothing here waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from timewright import log
+from timewright.config import Config, Followed
+from timewright.core.forges import STATES, repository, status_request
+from timewright.core.landing import Landing, Outcome
+from timewright.core.masking import mask
+from timewright.core.sourcestate import SourceState
+from timewright.edge.forges import ForgeError, send
+
+CHANNEL: Final = "commit-status"
+_MOST: Final = 20  # commits of one push that are told about, the newest; each is a request
+
+#: Puts a letter into the outbox: its body, and its key, under which it takes the place of one not sent yet.
+Put = Callable[[str, Mapping[str, Any]], None]
+
+
+class DeliveryError(Exception):
+    """A letter was not delivered. `transient`: it is worth another try, not before `after_s` seconds where
+    that is known."""
+
+    def __init__(self, message: str, *, transient: bool, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message, self.transient, self.after_s = message, transient, after_s
+
+
+class Letter(Protocol):
+    """As far as it matters here, what the outbox keeps."""
+
+    @property
+    def body(self) -> Mapping[str, Any]: ...
+
+
+class Statuses:
+    """The commit statuses of all sources. `host`: this host's name, for the name of a status."""
+
+    def __init__(self, config: Config, host: str, put: Put) -> None:
+        self._config, self._host, self._put = config, host, put
+        self._told: dict[str, dict[str, tuple[Landing, str]]] = {}  # source → commit → what was told
+
+    def on_landing(self, source: SourceState, outcome: Outcome, commits: tuple[str, ...]) -> None:
+        """A listener of landings: write what is new of these commits."""
+        one = self._source(source.name)
+        if one is None:
+            return
+        context = one.settings.status_context or self._context(one)
+        before, now = self._told.get(one.title, {}), {}
+        text = mask(outcome.description)
+        for sha in commits[-_MOST:]:
+            now[sha] = (outcome.state, text)
+            if _is_news(before.get(sha), now[sha]):
+                self._put(
+                    f"{one.title}:{sha}:{context}",
+                    {
+                        "source": one.title,
+                        "commit": sha,
+                        "state": str(outcome.state),
+                        "description": text,
+                        "context": context,
+                    },
+                )
+        self._told[one.title] = now
+
+    async def deliver(self, letter: Letter) -> None:
+        """The channel: set the status that a letter is about. Raises DeliveryError."""
+        body = {name: str(value) for name, value in letter.body.items()}
+        one = self._source(body.get("source", ""))
+        if one is None or body.get("state") not in STATES:
+            return  # written for other settings
+        settings, state = one.settings, body["state"]
+        try:
+            repo = repository(settings.status, settings.git, settings.status_url)
+            request = status_request(repo, body["commit"], state, body["description"], body["context"])
+        except (ValueError, KeyError) as error:
+            raise DeliveryError(f"the commit status of {one.title}: {error}", transient=False) from None
+        try:
+            await send(repo, request, state, self._config.path(settings.status_token_file))
+        except ForgeError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            raise DeliveryError(
+                f"the commit status of {one.title}: {error.message}{hint}",
+                transient=error.transient,
+                after_s=error.after_s,
+            ) from None
+        log.get().info("commit status", source=one.title, commit=body["commit"][:10], state=state)
+
+    def _source(self, name: str) -> Followed | None:
+        """A source whose commits are told about."""
+        found = (one for one in self._config.followed if one.title == name)
+        return next((one for one in found if one.settings.git and one.settings.status != "off"), None)
+
+    def _context(self, one: Followed) -> str:
+        """What a status is called: hosts and sources that share a repository each have their own."""
+        return f"timewright/{self._host}" + (f"/{one.name}" if one.name else "")
+
+
+def _is_news(before: tuple[Landing, str] | None, now: tuple[Landing, str]) -> bool:
+    """How far it has come is none: it changes with each workflow, and a forge takes only so many."""
+    if before is None or before[0] is not now[0]:
+        return True
+    return now[0] is not Landing.PENDING and before != now
