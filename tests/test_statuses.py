@@ -11,7 +11,8 @@ import pytest
 from timewright.config import Config, Source
 from timewright.core.landing import Landing, Outcome
 from timewright.core.sourcestate import SourceState
-from timewright.statuses import DeliveryError, Statuses
+from timewright.delivery import DeliveryError
+from timewright.statuses import Statuses
 
 from tests.edge.test_worker_client import Host, hosting, says
 

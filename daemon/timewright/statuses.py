@@ -12,19 +12,11 @@ from timewright.core.forges import STATES, repository, status_request
 from timewright.core.landing import Landing, Outcome
 from timewright.core.masking import mask
 from timewright.core.sourcestate import SourceState
+from timewright.delivery import DeliveryError
 from timewright.edge.forges import ForgeError, send
 
 CHANNEL: Final = "commit-status"  # and the source's name: each forge is down for itself
 _MOST: Final = 20  # commits of one push that are told about, the newest; each is a request
-
-
-class DeliveryError(Exception):
-    """A letter was not delivered. `transient`: it is worth another try, not before `after_s` seconds where
-    that is known."""
-
-    def __init__(self, message: str, *, transient: bool, after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.message, self.transient, self.after_s = message, transient, after_s
 
 
 class Letter(Protocol):
