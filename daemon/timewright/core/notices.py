@@ -93,9 +93,7 @@ def news_of(row: Row) -> News:
     if row.kind == "drift":
         name = condition(Kind.DRIFT, row.workflow_id)
         drifted = row.new == "drifted"
-        return (
-            News(begins=name, mark=_mark(row.because)) if drifted else News(forgets=(name,))
-        )
+        return News(begins=name, mark=_mark(row.because)) if drifted else News(forgets=(name,))
     if row.kind == "suspension":
         return News(Kind.SUSPENDED if row.new else Kind.RESUMED)
     if row.kind == "source":
