@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from timewright.core.errors import TimewrightError
-from timewright.core.forges import repository
 from timewright.core.gitrefs import location, read_ref, url_problem
 from timewright.core.names import name_problem
+from timewright.core.notices import Kind, template_problem
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,31 @@ class Api:
 
 
 @dataclass(frozen=True)
+class Notify:
+    urls_file: str = ""
+    on: list[str] = field(
+        default_factory=lambda: ["failed", "rolled-back", "degraded", "recovered", "drift", "source"]
+    )
+    workflows: list[str] = field(default_factory=lambda: ["*"])
+    owners: list[str] = field(default_factory=list)
+    title: str = "$workflow $what ($host)"
+    body: str = (
+        "$because\ncommit $commit by $author: $subject\nrelease $release, spec $source\nowner $owner\n$at"
+    )
+    settle_s: float = 60.0
+    repeat_s: float = 3600.0
+    per_minute: int = 10
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
 class Log:
     level: str = "info"
     format: str = "auto"
 
 
 #: Tables of named blocks, each of which takes what it doesn't say from a section.
-NAMED = {"sources": "source"}
+NAMED = {"sources": "source", "notifiers": "notify"}
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -170,7 +188,8 @@ class Followed:
 @dataclass(frozen=True)
 class Config:
     """All settings. `origin`: `section.key` → where its value came from, where it isn't the default.
-    `sources`: the blocks of [sources.NAME], complete with what [source] says."""
+    `sources`, `notifiers`: the blocks of [sources.NAME] and [notifiers.NAME], complete with what [source] and
+    [notify] say."""
 
     source: Source = field(default_factory=Source)
     data: Data = field(default_factory=Data)
@@ -183,7 +202,9 @@ class Config:
     health: Health = field(default_factory=Health)
     drift: Drift = field(default_factory=Drift)
     api: Api = field(default_factory=Api)
+    notify: Notify = field(default_factory=Notify)
     log: Log = field(default_factory=Log)
+    notifiers: Mapping[str, Notify] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
     base: Path = field(default_factory=Path.cwd)
     origin: Mapping[str, str] = field(default_factory=dict)
@@ -203,6 +224,13 @@ class Config:
         said = "source.prune" in self.origin or f"sources.{name}.prune" in self.origin
         prunes = settings.prune if said or not settings.git else True
         return Followed(name, settings, prunes, 0.0 if settings.git else settings.vanish_s)
+
+    @property
+    def routes(self) -> Mapping[str, Notify]:
+        """Who is told of what, by name: those of [notifiers.NAME], else the one of [notify] with URLs."""
+        if self.notifiers:
+            return dict(sorted(self.notifiers.items()))
+        return {"main": self.notify} if self.notify.urls_file else {}
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -298,7 +326,7 @@ _CHOICES = {
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("auto", "pretty", "json"),
 }
-_POSITIVE = ("_s", "_bytes", "_mib", "max_files", "keep", "tries")
+_POSITIVE = ("_s", "_bytes", "_mib", "max_files", "keep", "tries", "per_minute")
 FILE_NAME = "timewright.toml"
 
 
@@ -499,12 +527,17 @@ def _across(config: Config) -> Iterator[tuple[str, str]]:
             yield where("status"), f"{block}.status: {message}"
         if settings.status != "off" and not settings.git and f"{block}.status" in config.origin:
             yield where("status"), f"{block}.status is for git sources; this one is a folder"
+    for name, route in config.notifiers.items():
+        if not route.urls_file:
+            yield config.origin.get(f"notifiers.{name}", "notifiers"), f"notifiers.{name} needs a urls_file"
     folders = [path for path in config.folders if config.folders.count(path) > 1]
     if folders:
         yield "sources", f"two sources follow the same folder {folders[0]}"
 
 
 def _no_forge(settings: Source) -> str:
+    from timewright.core.forges import repository  # loaded where it is needed: `status` has to be quick
+
     try:
         repository(settings.status, settings.git, settings.status_url)
     except ValueError as error:
@@ -529,6 +562,10 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"must be a folder inside of the repository, is {value!r}"
     if key.endswith(_POSITIVE) and isinstance(value, int | float) and not value > 0:
         return f"must be more than 0, is {value!r}"
+    if key in ("notify.title", "notify.body") and (message := template_problem(value)):
+        return message
+    if key == "notify.on" and (unknown := [word for word in value if word not in [*Kind]]):
+        return f"must be of {', '.join(Kind)}; has {unknown[0]!r}"
     if key == "source.max_deletes" and not 0 <= value <= 1:
         return f"must be from 0 to 1, is {value!r}"
     if key in ("temporal.namespace", "temporal.task_queue") and (message := name_problem(value)):

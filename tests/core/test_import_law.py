@@ -22,8 +22,10 @@ LAYERS = (
     {
         *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "notes"),
         *(
+            "delivery",
             "following",
             "landings",
+            "notify",
             "operations",
             "policies",
             "pooling",

@@ -29,6 +29,7 @@ from timewright.core.state import (
 )
 from timewright.edge import stateschema
 from timewright.edge.desk import Desk
+from timewright.edge.outbox import Outbox
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class StateFile:
         self.rebuilt = ""
         self._db = self._read_only() if read_only else self._open()
         self.desk = Desk(self._db)
+        self.outbox = Outbox(self._db)
 
     @classmethod
     def snapshot(cls, path: Path) -> StateFile:
@@ -87,6 +89,7 @@ class StateFile:
         else:
             stateschema.create(self._db)
         self.desk = Desk(self._db)
+        self.outbox = Outbox(self._db)
         return self
 
     # opening

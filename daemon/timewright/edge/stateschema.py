@@ -79,7 +79,15 @@ CREATE TABLE commits (              -- what is known of the revisions that the h
   email TEXT NOT NULL, subject TEXT NOT NULL, at REAL NOT NULL, dirty INTEGER NOT NULL
 ) STRICT;
 """
-_SINCE_3 = _COMMITS
+_OUTBOX = """
+CREATE TABLE outbox (               -- what is to be told to the outside, until it is
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  channel TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL,
+  tries INTEGER NOT NULL, next_at REAL NOT NULL, error TEXT NOT NULL
+) STRICT;
+CREATE INDEX outbox_by_channel ON outbox (channel, next_at);
+"""
+_SINCE_3 = _COMMITS + _OUTBOX
 #: From the schema of the key to the next one.
 _MIGRATIONS = {
     1: "\n".join(
