@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from fnmatch import fnmatchcase
 from string import Template
 from typing import Final, Protocol
 
-from timewright.core.digest import SHORT, sha256
 from timewright.core.state import Failure, Health, Status
 
 
@@ -93,9 +93,7 @@ def news_of(row: Row) -> News:
     if row.kind == "drift":
         name = condition(Kind.DRIFT, row.workflow_id)
         drifted = row.new == "drifted"
-        return (
-            News(begins=name, mark=sha256(row.because.encode())[:SHORT]) if drifted else News(forgets=(name,))
-        )
+        return News(begins=name, mark=_mark(row.because)) if drifted else News(forgets=(name,))
     if row.kind == "suspension":
         return News(Kind.SUSPENDED if row.new else Kind.RESUMED)
     if row.kind == "source":
@@ -124,7 +122,7 @@ def _mark_of_failure(row: Row) -> str:
     """Another error, or another revision, is news; another number in it (a time, a wait) is none."""
     failure = row.failure
     words = f"{failure.reason} {failure.message}" if failure is not None else row.because
-    return sha256(f"{row.revision} {_NUMBERS.sub('#', words)}".encode())[:SHORT]
+    return _mark(f"{row.revision} {_NUMBERS.sub('#', words)}")
 
 
 def _of_health(row: Row) -> News:
@@ -141,7 +139,11 @@ def _of_source(row: Row) -> News:
     if row.new not in _BAD_SOURCE:
         return News(ends=(name,))
     text = row.because if row.new == "Refused" else ""  # each refused commit is news; each lost packet isn't
-    return News(begins=name, mark=sha256(f"{row.new} {text}".encode())[:SHORT])
+    return News(begins=name, mark=_mark(f"{row.new} {text}"))
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def source_of(row: Row) -> str:
