@@ -11,7 +11,8 @@ import pytest
 from timewright.config import Config, Source
 from timewright.core.landing import Landing, Outcome
 from timewright.core.sourcestate import SourceState
-from timewright.statuses import DeliveryError, Statuses
+from timewright.delivery import DeliveryError
+from timewright.statuses import Statuses
 
 from tests.edge.test_worker_client import Host, hosting, says
 
@@ -29,11 +30,20 @@ class Letter:
 
 
 class Desk:
-    """Statuses, and the letters that they wrote, by key."""
+    """Statuses, and who brings their letters: what was written, by key, and the channels."""
 
     def __init__(self, config: Config) -> None:
         self.letters: list[tuple[str, Mapping[str, Any]]] = []
-        self.statuses = Statuses(config, "here", lambda key, body: self.letters.append((key, body)))
+        self.channels: list[str] = []
+        self.statuses = Statuses(config, "here", self)
+        self.statuses.register()
+
+    def register(self, name: str, channel: Any) -> None:
+        self.channels.append(name)
+
+    def put(self, channel: str, key: str, body: Mapping[str, Any]) -> None:
+        assert channel in self.channels, "somebody takes it"
+        self.letters.append((key, body))
 
     def lands(self, outcome: Outcome, *commits: str, source: str = "main") -> list[str]:
         """What is written of it: `state: description`."""
@@ -91,10 +101,12 @@ def test_hosts_and_sources_have_statuses_of_their_own() -> None:
     desk.lands(SUCCESS, source="one")
     desk.lands(SUCCESS, source="two")
     assert [body["context"] for _, body in desk.letters] == ["timewright/here/one", "mine"]
+    assert desk.channels == ["commit-status:one", "commit-status:two"], "one forge holds up no other"
 
 
 def test_a_source_that_tells_no_statuses_writes_no_letters() -> None:
     desk = Desk(Config(sources={"one": settings(status="off"), "two": Source()}))
+    assert desk.channels == []
     for name in ("one", "two", "nobody"):
         assert desk.lands(SUCCESS, source=name) == []
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from timewright.core.errors import TimewrightError
-from timewright.core.forges import repository
 from timewright.core.gitrefs import location, read_ref, url_problem
 from timewright.core.names import name_problem
 from timewright.core.notices import Kind, template_problem
@@ -537,6 +536,8 @@ def _across(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _no_forge(settings: Source) -> str:
+    from timewright.core.forges import repository  # loaded where it is needed: `status` has to be quick
+
     try:
         repository(settings.status, settings.git, settings.status_url)
     except ValueError as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from timewright import log
 from timewright.config import Config
@@ -18,6 +19,7 @@ from timewright.core.dependencies import Rules
 from timewright.core.document import Limits
 from timewright.core.errors import DeployError, TimewrightError
 from timewright.core.prepare import Host
+from timewright.delivery import Delivery
 from timewright.drift import DriftWatch
 from timewright.edge import toolchain as toolchain_of
 from timewright.edge.cache import CompileCache
@@ -31,7 +33,9 @@ from timewright.edge.statefile import StateFile
 from timewright.edge.tsbases import tsconfig_bases
 from timewright.edge.watch import Watcher
 from timewright.edge.worker import WorkerHost
+from timewright.notify import Notifier
 from timewright.reconcile import Reconciler
+from timewright.statuses import Statuses
 from timewright.world import World
 
 Helpers = Callable[[Config], AbstractAsyncContextManager[None]]
@@ -257,6 +261,7 @@ class Service:
                 for follower in world.sources.followers.values()
             ),
         ]
+        watches += [asyncio.create_task(work, name=name) for name, work in _tellers(world, reconciler)]
         try:
             async with self._faces(world, reconciler):
                 yield
@@ -334,6 +339,19 @@ class Service:
                 log.get().error("health check failed", because=str(error), exc_info=error)
             interval = self.config.worker.check_interval_s
             await asyncio.sleep(min(interval, _TRIAL_S) if reconciler.health.trying else interval)
+
+
+def _tellers(world: World, reconciler: Reconciler) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+    """What tells people and forges of what happened: both write letters, which are delivered when they can
+    be."""
+    host = socket.gethostname()
+    delivery = Delivery(world.state.outbox)
+    notifier = Notifier(world, delivery, host)
+    statuses = Statuses(world.config, host, delivery)
+    statuses.register()
+    reconciler.landings.listeners.append(statuses.on_landing)
+    yield "notifications", notifier.run()
+    yield "delivery", delivery.run()
 
 
 def _announce(config: Config, world: World, watchers: Sequence[Watcher]) -> None:

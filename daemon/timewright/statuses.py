@@ -3,7 +3,7 @@ when the forge is there; nothing here waits for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from timewright import log
@@ -12,22 +12,11 @@ from timewright.core.forges import STATES, repository, status_request
 from timewright.core.landing import Landing, Outcome
 from timewright.core.masking import mask
 from timewright.core.sourcestate import SourceState
+from timewright.delivery import DeliveryError
 from timewright.edge.forges import ForgeError, send
 
-CHANNEL: Final = "commit-status"
+CHANNEL: Final = "commit-status"  # and the source's name: each forge is down for itself
 _MOST: Final = 20  # commits of one push that are told about, the newest; each is a request
-
-#: Puts a letter into the outbox: its body, and its key, under which it takes the place of one not sent yet.
-Put = Callable[[str, Mapping[str, Any]], None]
-
-
-class DeliveryError(Exception):
-    """A letter was not delivered. `transient`: it is worth another try, not before `after_s` seconds where
-    that is known."""
-
-    def __init__(self, message: str, *, transient: bool, after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.message, self.transient, self.after_s = message, transient, after_s
 
 
 class Letter(Protocol):
@@ -37,12 +26,26 @@ class Letter(Protocol):
     def body(self) -> Mapping[str, Any]: ...
 
 
+class Carrier(Protocol):
+    """As far as it matters here, who brings letters: delivery.Delivery."""
+
+    def register(self, name: str, channel: Callable[[Letter], Awaitable[None]], /) -> None: ...
+
+    def put(self, channel: str, key: str, body: Mapping[str, Any], /) -> None: ...
+
+
 class Statuses:
     """The commit statuses of all sources. `host`: this host's name, for the name of a status."""
 
-    def __init__(self, config: Config, host: str, put: Put) -> None:
-        self._config, self._host, self._put = config, host, put
+    def __init__(self, config: Config, host: str, carrier: Carrier) -> None:
+        self._config, self._host, self._carrier = config, host, carrier
         self._told: dict[str, dict[str, tuple[Landing, str]]] = {}  # source → commit → what was told
+
+    def register(self) -> None:
+        """Take the letters of all sources that tell of their commits."""
+        for one in self._config.followed:
+            if self._source(one.title) is not None:
+                self._carrier.register(f"{CHANNEL}:{one.title}", self.deliver)
 
     def on_landing(self, source: SourceState, outcome: Outcome, commits: tuple[str, ...]) -> None:
         """A listener of landings: write what is new of these commits."""
@@ -55,7 +58,8 @@ class Statuses:
         for sha in commits[-_MOST:]:
             now[sha] = (outcome.state, text)
             if _is_news(before.get(sha), now[sha]):
-                self._put(
+                self._carrier.put(
+                    f"{CHANNEL}:{one.title}",
                     f"{one.title}:{sha}:{context}",
                     {
                         "source": one.title,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import structlog
 from timewright import log
 from timewright.api import app as gate
 from timewright.api import webhook as receiving
-from timewright.config import Followed, Source
+from timewright.config import Followed, Source, load
 from timewright.following import Follower
 
 from tests.api.conftest import Desk
 from tests.api.test_network import serving
 from tests.core.test_webhooks import PUSH, SECRET, SENDERS, SIGNING, Headers, github, gitlab, plain, standard
+from tests.support import ROOT
 
 MAIN = "/api/v1/webhook/main"
+DOCUMENT = (ROOT / "docs" / "webhooks.md").read_text("utf-8")
 
 
 class Sources:
@@ -116,6 +119,28 @@ async def test_a_delivery_is_forgotten_after_a_day(desk: Desk, sources: Sources)
     desk.bench.now += 500
     await send(desk, plain(b"{ }"), b"{ }")
     assert (await send(desk, github())).status_code == 202
+
+
+async def test_a_pushed_commit_that_is_not_found_is_looked_for_again(
+    desk: Desk, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a forge there may be several servers; one of them answers the fetch."""
+    monkeypatch.setattr(receiving, "_AGAIN_S", (0.05, 0.1))
+    await send(desk, github())
+    await until(lambda: len(sources.woken) == 3)
+    assert "not found yet" in sources.woken[-1]
+
+    body = json.dumps({"ref": "refs/heads/main", "after": "b" * 40}).encode()
+    desk.bench.world.sources.followers["main"].remote_sha = "b" * 40
+    await send(desk, github(body), body)
+    await asyncio.sleep(0.3)
+    assert sources.woken[3:] == ["github push of refs/heads/main"]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_no_news_wakes_nothing_and_is_not_remembered(desk: Desk, sources: Sources) -> None:
@@ -284,3 +309,26 @@ async def test_nothing_but_a_post_is_open_there(desk: Desk, sources: Sources) ->
     assert (await desk.tcp().post("/api/v1/webhook")).status_code == 401
     assert (await desk.tcp().post(f"{MAIN}/../../workflows/one/deploy")).status_code in (401, 404)
     assert (await desk.tcp().get("/api/v1/webhook/../workflows")).status_code in (401, 404)
+
+
+async def test_the_script_of_the_documentation_is_understood(
+    desk: Desk, sources: Sources, tmp_path: Path
+) -> None:
+    [script] = [block for block in re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL) if "curl" in block]
+    sources.secret.write_text("s3cret\n")
+    running = await asyncio.create_subprocess_exec(
+        *("sh", "-c", script.replace("https://HOST:8233", f"http://127.0.0.1:{desk.port}")),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, _ = await running.communicate()
+    assert json.loads(out) == {"woken": True, "because": "generic of refs/heads/main"}
+
+
+def test_the_settings_of_the_documentation_are_settings(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        (tmp_path / "timewright.toml").write_text(block)
+        assert load(tmp_path / "timewright.toml", {}).source.git

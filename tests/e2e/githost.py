@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import tomli_w
 from timewright.core.errors import TimewrightError
 from timewright.edge.statefile import Event, StateFile
@@ -87,6 +90,26 @@ class GitHost(Host):
         done = self.cli("status", "--json")
         sources = json.loads(done.stdout)["sources"]
         return next((one for one in sources if one["name"] == name), {})
+
+    async def asked(self, *arguments: str, patience: float = 1500.0) -> subprocess.CompletedProcess[str]:
+        """The command line, for what may take long."""
+        return await asyncio.to_thread(self._ask, arguments, patience)
+
+    def _ask(self, arguments: Sequence[str], patience: float) -> subprocess.CompletedProcess[str]:
+        verb, *rest = arguments
+        words = [*self._timewright(), verb, *self.where(), *rest]
+        return subprocess.run(
+            words, env=self.environment(), capture_output=True, text=True, timeout=patience, check=False
+        )
+
+    def http(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """A request to the daemon's API over its socket: as an admin."""
+        transport = httpx.HTTPTransport(uds=str(self.data / "api.sock"))
+        with httpx.Client(transport=transport, base_url="http://localhost", timeout=60) as client:
+            return client.request(method, path, **more)
+
+    def metrics(self) -> str:
+        return self.http("GET", "/metrics").text
 
     @property
     def clone(self) -> Path:

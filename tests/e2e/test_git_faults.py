@@ -79,7 +79,8 @@ async def test_a_remote_that_fails_for_a_while_changes_nothing_and_is_told(
         second = remote.push("Two", {"a.json": greeter("a", "two"), "b.json": None})
     await host.until_at("a", second)
     await host.until_status("b", "UNDEPLOYED")
-    assert (host.source()["state"], host.source()["problem"]) == ("Synced", None)
+    await host.until("it is told", lambda: host.source()["state"] == "Synced")
+    assert host.source()["problem"] is None
 
 
 async def test_a_host_that_starts_while_its_remote_is_away_serves_what_it_had(
@@ -301,7 +302,8 @@ async def test_a_daemon_killed_in_mid_fetch_fetches_again_at_its_next_start(
     if not first_clone:
         await _deployed(host, url)
     http.fault = "stall"
-    second = remote.push("Two", {"a.json": greeter("a", "two"), "b.json": None, **noise})
+    gone = {} if first_clone else {"b.json": None}
+    second = remote.push("Two", {"a.json": greeter("a", "two"), **gone, **noise})
     if first_clone:
         host.follow(url)
         host.start_daemon()

@@ -128,7 +128,7 @@ async def test_only_commits_that_a_trusted_key_signed_are_followed(
 
     better = remote.push("Signed again", {"a.json": greeter("a", "two")}, signer=ada)
     await host.until_at("a", better)
-    assert host.source()["state"] == "Synced"
+    await host.until("it is told", lambda: host.source()["state"] == "Synced")
 
 
 def _altered(host: GitHost, sha: str) -> str:

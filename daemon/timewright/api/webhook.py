@@ -3,6 +3,7 @@ may say so, never a token; what is in a delivery is not trusted beyond that."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ _MOST_KEPT = (
 )  # bytes of a body that are kept to be read; a larger one is checked, and tells no ref
 _MOST_KEEPING = 16  # bodies that are kept at once
 _DAY_S = 86_400.0
+#: Seconds after which a pushed commit that the remote doesn't have yet is looked for again: behind many a
+#: forge are several servers, and the one that is asked may not know what another one tells.
+_AGAIN_S = (5.0, 30.0)
 _TOLD_S = 60.0  # seconds in which one source's fault is logged once, however many knock
 
 
@@ -41,6 +45,7 @@ class Intake:
     def __init__(self) -> None:
         self.keeping = 0
         self._told: dict[str, float] = {}
+        self._again: dict[str, list[asyncio.TimerHandle]] = {}
 
     @contextmanager
     def room(self) -> Iterator[int]:
@@ -53,6 +58,18 @@ class Intake:
             yield _MOST_KEPT
         finally:
             self.keeping -= 1
+
+    def expect(self, follower: Follower, commit: str) -> None:
+        """Wake once more if this commit was not found; the newest push of a source counts."""
+
+        def look() -> None:
+            if follower.remote_sha != commit:
+                follower.poke(f"{commit[:10]} was pushed, and not found yet")
+
+        for timer in self._again.get(follower.name, ()):
+            timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._again[follower.name] = [loop.call_later(seconds, look) for seconds in _AGAIN_S]
 
     def fault(self, source: str, error: TimewrightError) -> None:
         """Tell the operator, and not all that often."""
@@ -107,7 +124,10 @@ async def webhook(request: Request, source: str) -> Response:
         found = check.verdict(await _read(request, check, room))
     if isinstance(found, Refusal):
         raise _stranger(request, found)
-    return _answer(context, follower, found)
+    answer = _answer(context, follower, found)
+    if answer.status_code == 202 and found.commit and (found.ref or "").startswith("refs/heads/"):
+        request.app.state.intake.expect(follower, found.commit)
+    return answer
 
 
 def _follower(context: Context, source: str) -> Follower:
