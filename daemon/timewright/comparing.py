@@ -44,7 +44,7 @@ class StateReader:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._known: dict[tuple[str, str, Any], tuple[Wanted | Broken, Prepared | None]] = {}
+        self._known: dict[tuple[str, str, str], tuple[Wanted | Broken, Prepared | None]] = {}
 
     async def commit(self, git: Git, title: str, sha: str, folder: str) -> State:
         """A commit's specs below `folder`. Raises GitError."""
@@ -100,7 +100,7 @@ class StateReader:
             problem = seen.problem or Problem("", "can't be read")
             return Broken(seen.path, str(problem), Reason.INVALID_SPEC, (problem,)), None
         defaults = policies.defaults(seen.path)
-        key = (seen.path, seen.digest, defaults)
+        key = (seen.path, seen.digest, repr(defaults))
         if key not in self._known:
             self._known[key] = self._prepare(seen.path, seen.digest, data, policies)
         return self._known[key]

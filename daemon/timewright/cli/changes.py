@@ -235,8 +235,8 @@ def _diffs(view: View) -> list[str]:
 
 def _md(text: str) -> str:
     """Text of a stranger in a table's cell: no markup, no link, nobody mentioned."""
-    found = printable(text)
-    for char in "\\`*_{}[]<>#|~!":
+    found = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for char in "\\`*_{}[]#|~!":
         found = found.replace(char, f"\\{char}")
     return found.replace("@", "@\u200b").replace("://", ":\u200b//")
 
