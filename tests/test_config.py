@@ -92,7 +92,7 @@ def test_every_setting_can_be_given_by_environment(tmp_path: Path, key: str) -> 
             "source.git": "/srv/repo.git", "source.verify": "head", "source.status": "gitea",
         }.get(key, "text")  # fmt: skip
     if isinstance(default, list):
-        given = "failed, drift" if key == "notify.on" else "ms, @acme/*"
+        given = "deployed, failed" if key == "notify.on" else "ms, @acme/*"
     needed = {"git": "https://git.example.org/o/r", "signers": "signers", "status_token_file": "token"}
     needs = needed if key in ("source.verify", "source.status") else {}
     env = {f"TIMEWRIGHT_SOURCE_{name.upper()}": value for name, value in needs.items()}

@@ -23,6 +23,7 @@ from timewright.core.notices import Kind
 from timewright.core.state import shown_health
 from timewright.core.telling import Ledger, Notice, Route
 from timewright.delivery import Delivery, DeliveryError
+from timewright.edge.failpoint import failpoint
 from timewright.edge.messenger import Messenger
 from timewright.edge.outbox import Letter
 from timewright.edge.statefile import Event
@@ -143,10 +144,13 @@ class Notifier:
         outbox = self.world.state.outbox
         if ledger != self._kept:
             with outbox.whole():
+                failpoint("notify-before")
                 for route, text in letters:
                     body = {"title": text.title, "body": text.body, "severity": text.severity, "done": []}
                     outbox.put(channel_of(route), text.key, body, now=now)
+                failpoint("notify-between")
                 self.world.state.set_fact(_FACT, ledger.as_json())
+            failpoint("notify-after")
         self._ledger = self._kept = ledger
         if letters:
             self._delivery.poke()

@@ -53,6 +53,7 @@ VERBS = {
     "apply": Verb(HOST, "apply", "Bring this host in line with the source once."),
     "dashboard": Verb(HOST, "dashboard", "Show the page in a browser, until Ctrl-C."),
     "config": Verb(HOST, "config", "Show every setting in force, and where it came from."),
+    "notify": Verb(HOST, "notify", "Show who is told of what, and send a message to try."),
     "token": Verb(HOST, "token", "Make, list and revoke tokens for the API over the network."),
     "completion": Verb(HOST, "completion", "Print what teaches a shell to complete verbs, ids and releases."),
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from string import Template
 from typing import Final, Protocol
 
@@ -142,6 +142,10 @@ def _of_source(row: Row) -> News:
     return News(begins=name, mark=_mark(f"{row.new} {text}"))
 
 
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+
+
 def source_of(row: Row) -> str:
     """The source that a row of kind 'source' is about: following.py says it first."""
     return row.because.partition(":")[0].removeprefix("source ").strip()
@@ -223,8 +227,3 @@ def summary(held: Mapping[str, tuple[int, tuple[str, ...]]], host: str) -> tuple
         more = ", …" if count > len(names) else ""
         lines.append(f"{kind}: {count} ({', '.join(names)}{more})")
     return f"and {total:,} more ({host})", cut("\n".join(lines), _MOST_BODY)
-
-
-def _mark(text: str) -> str:
-    """A short name for a text."""
-    return sha256(text.encode()).hexdigest()[:12]

@@ -195,7 +195,7 @@ def _when(item: Holding, told: Told | None, route: Route) -> float | None:
     settled = item.at + (route.settle_s if item.settles else 0)
     if told is None:
         return settled
-    if told.stands and told.mark != item.mark:
+    if told.mark != item.mark:
         return settled
     if told.stands and told.event == item.event:
         return None
