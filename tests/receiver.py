@@ -45,6 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.tried.append((path, body))
         if path in self.server.hanging:
             self.send_response_only(200)
+            self.flush_headers()
             while not self.server.release.wait(0.5):  # a byte now and then: no read of theirs times out
                 self.wfile.write(b"X: y\r\n")
                 self.wfile.flush()
