@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from timewright.config import Config, Source
 from timewright.core.landing import Landing, Outcome
+from timewright.core.retry import Backoff
 from timewright.core.sourcestate import SourceState
-from timewright.delivery import DeliveryError
+from timewright.delivery import Delivery, DeliveryError
+from timewright.edge.outbox import Letter
+from timewright.edge.statefile import StateFile
 from timewright.statuses import Statuses
 
 from tests.edge.test_worker_client import Host, hosting, says
@@ -24,32 +28,44 @@ FAILURE = Outcome(
 )
 
 
-@dataclass(frozen=True)
-class Letter:
-    body: Mapping[str, Any]
-
-
 class Desk:
-    """Statuses, and who brings their letters: what was written, by key, and the channels."""
+    """Statuses, and the outbox that their letters go to."""
 
-    def __init__(self, config: Config) -> None:
-        self.letters: list[tuple[str, Mapping[str, Any]]] = []
-        self.channels: list[str] = []
-        self.statuses = Statuses(config, "here", self)
+    def __init__(self, home: Path, config: Config) -> None:
+        self.state = StateFile(home / "state.db")
+        self.delivery = Delivery(self.state.outbox, backoff=Backoff(tries=10**9, first=0.01, most=0.02))
+        self.statuses = Statuses(replace(config, base=home), "here", self.delivery)
         self.statuses.register()
 
-    def register(self, name: str, channel: Any) -> None:
-        self.channels.append(name)
-
-    def put(self, channel: str, key: str, body: Mapping[str, Any]) -> None:
-        assert channel in self.channels, "somebody takes it"
-        self.letters.append((key, body))
+    @property
+    def letters(self) -> list[Letter]:
+        return self.state.outbox.letters()
 
     def lands(self, outcome: Outcome, *commits: str, source: str = "main") -> list[str]:
         """What is written of it: `state: description`."""
-        before = len(self.letters)
+        before = {letter.id for letter in self.letters}
         self.statuses.on_landing(SourceState(source, "git", "", "Synced"), outcome, commits or (A,))
-        return [f"{body['state']}: {body['description']}" for _, body in self.letters[before:]]
+        new = [letter.body for letter in self.letters if letter.id not in before]
+        return [f"{body['state']}: {body['description']}" for body in new]
+
+
+Make = Callable[[Config], Desk]
+
+
+@pytest.fixture
+def desk_of(tmp_path: Path) -> Iterator[Make]:
+    made: list[Desk] = []
+
+    def make(config: Config) -> Desk:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        (folder / "token").write_text("t0ken")
+        made.append(Desk(folder, config))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.state.close()
 
 
 def settings(url: str = "", **more: Any) -> Source:
@@ -58,14 +74,13 @@ def settings(url: str = "", **more: Any) -> Source:
 
 
 @pytest.fixture
-async def forge(tmp_path: Path) -> AsyncIterator[Host]:
-    (tmp_path / "token").write_text("t0ken")
+async def forge() -> AsyncIterator[Host]:
     async with hosting(says(201, {})) as host:
         yield host
 
 
-def test_each_state_of_a_commit_is_told_once() -> None:
-    desk = Desk(Config(source=settings()))
+def test_each_state_of_a_commit_is_told_once(desk_of: Make) -> None:
+    desk = desk_of(Config(source=settings()))
     assert desk.lands(PENDING) == [f"pending: {PENDING.description}"]
     assert desk.lands(PENDING) == []
     assert desk.lands(replace(PENDING, description="1 of 2 applied")) == [], "a forge takes only so many"
@@ -76,52 +91,56 @@ def test_each_state_of_a_commit_is_told_once() -> None:
     assert desk.lands(SUCCESS, B) == [f"success: {SUCCESS.description}"]
 
 
-def test_commits_that_share_a_fate_are_all_told_and_of_very_many_the_newest() -> None:
-    desk = Desk(Config(source=settings()))
+def test_commits_that_share_a_fate_are_all_told_and_of_very_many_the_newest(desk_of: Make) -> None:
+    desk = desk_of(Config(source=settings()))
     desk.lands(PENDING, A)
     assert len(desk.lands(PENDING, A, B)) == 1
     assert len(desk.lands(SUCCESS, A, B)) == 2
     many = tuple(f"{number:040x}" for number in range(50))
     assert len(desk.lands(SUCCESS, *many)) == 20
-    assert desk.letters[-1][1]["commit"] == many[-1]
+    assert desk.letters[-1].body["commit"] == many[-1]
 
 
-def test_a_letter_about_the_same_status_has_the_same_key() -> None:
-    desk = Desk(Config(source=settings()))
+def test_a_letter_about_the_same_status_has_the_same_key(desk_of: Make) -> None:
+    desk = desk_of(Config(source=settings()))
     desk.lands(PENDING)
     desk.lands(SUCCESS)
     desk.lands(SUCCESS, B)
-    keys = [key for key, _ in desk.letters]
-    assert keys == [f"main:{A}:timewright/here"] * 2 + [f"main:{B}:timewright/here"]
+    assert [letter.key for letter in desk.letters] == [
+        f"main:{A}:timewright/here",
+        f"main:{B}:timewright/here",
+    ]
+    assert {letter.body["state"] for letter in desk.letters} == {"success"}, "the newest took its place"
 
 
-def test_hosts_and_sources_have_statuses_of_their_own() -> None:
+def test_hosts_and_sources_have_statuses_of_their_own(desk_of: Make) -> None:
     named = {"one": settings(), "two": settings(status_context="mine")}
-    desk = Desk(Config(sources=named))
+    desk = desk_of(Config(sources=named))
     desk.lands(SUCCESS, source="one")
     desk.lands(SUCCESS, source="two")
-    assert [body["context"] for _, body in desk.letters] == ["timewright/here/one", "mine"]
-    assert desk.channels == ["commit-status:one", "commit-status:two"], "one forge holds up no other"
+    assert [letter.body["context"] for letter in desk.letters] == ["timewright/here/one", "mine"]
+    channels = [letter.channel for letter in desk.letters]
+    assert channels == ["commit-status:one", "commit-status:two"], "one forge holds up no other"
 
 
-def test_a_source_that_tells_no_statuses_writes_no_letters() -> None:
-    desk = Desk(Config(sources={"one": settings(status="off"), "two": Source()}))
-    assert desk.channels == []
+def test_a_source_that_tells_no_statuses_writes_no_letters(desk_of: Make) -> None:
+    desk = desk_of(Config(sources={"one": settings(status="off"), "two": Source()}))
+    assert desk.delivery._lanes == {}
     for name in ("one", "two", "nobody"):
         assert desk.lands(SUCCESS, source=name) == []
 
 
-def test_a_secret_in_an_error_goes_to_no_forge() -> None:
-    desk = Desk(Config(source=settings()))
+def test_a_secret_in_an_error_goes_to_no_forge(desk_of: Make) -> None:
+    desk = desk_of(Config(source=settings()))
     [told] = desk.lands(Outcome(Landing.FAILURE, "hello: npm: https://u:CANARY@registry.example.org is down"))
     assert "CANARY" not in told
     assert "registry.example.org" in told
 
 
-async def test_a_letter_becomes_a_status_at_the_forge(forge: Host, tmp_path: Path) -> None:
-    desk = Desk(Config(source=settings(forge.url), base=tmp_path))
+async def test_a_letter_becomes_a_status_at_the_forge(forge: Host, desk_of: Make) -> None:
+    desk = desk_of(Config(source=settings(forge.url)))
     desk.lands(FAILURE)
-    await desk.statuses.deliver(Letter(desk.letters[0][1]))
+    await desk.statuses.deliver(desk.letters[0])
     [(line, headers, body)] = forge.requests
     assert line == f"POST /api/v1/repos/o/r/statuses/{A}"
     assert headers["authorization"] == "token t0ken"
@@ -131,26 +150,45 @@ async def test_a_letter_becomes_a_status_at_the_forge(forge: Host, tmp_path: Pat
 
 @pytest.mark.parametrize(("status", "transient"), [(500, True), (429, True), (401, False), (404, False)])
 async def test_a_forge_that_refuses_says_whether_to_try_again(
-    forge: Host, tmp_path: Path, status: int, transient: bool
+    forge: Host, desk_of: Make, status: int, transient: bool
 ) -> None:
     forge.answer = says(status, {"message": "no"}, "Retry-After: 7")
-    desk = Desk(Config(source=settings(forge.url), base=tmp_path))
+    desk = desk_of(Config(source=settings(forge.url)))
     desk.lands(SUCCESS)
     with pytest.raises(DeliveryError, match="the commit status of main: gitea at ") as caught:
-        await desk.statuses.deliver(Letter(desk.letters[0][1]))
+        await desk.statuses.deliver(desk.letters[0])
     assert (caught.value.transient, caught.value.after_s) == (transient, 7.0 if transient else None)
     assert "t0ken" not in caught.value.message
 
 
-async def test_a_letter_for_other_settings_is_let_go(forge: Host, tmp_path: Path) -> None:
-    desk = Desk(Config(source=settings(forge.url), base=tmp_path))
+async def test_a_forge_that_was_away_is_told_what_is_so_then(forge: Host, desk_of: Make) -> None:
+    """Of a commit that was applied meanwhile, the end and not each step."""
+    forge.answer = says(503, {})
+    desk = desk_of(Config(source=settings(forge.url)))
+    running = asyncio.create_task(desk.delivery.run())
+    desk.lands(PENDING)
+    while len(forge.requests) < 2:
+        await asyncio.sleep(0.01)
     desk.lands(SUCCESS)
-    body = desk.letters[0][1]
-    off = Desk(Config(source=settings(forge.url, status="off"), base=tmp_path))
-    await off.statuses.deliver(Letter(body))
+    forge.answer = says(201, {})
+    while desk.letters:
+        await asyncio.sleep(0.01)
+    states = [body["state"] for _, _, body in forge.requests]
+    assert states[-1] == "success"
+    assert states == sorted(states), "pending never comes after"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_letter_for_other_settings_is_let_go(forge: Host, desk_of: Make) -> None:
+    desk = desk_of(Config(source=settings(forge.url)))
+    desk.lands(SUCCESS)
+    [letter] = desk.letters
+    off = desk_of(Config(source=settings(forge.url, status="off")))
+    await off.statuses.deliver(letter)
     for key, value in (("source", "gone"), ("state", "odd")):
-        await desk.statuses.deliver(Letter({**body, key: value}))
+        await desk.statuses.deliver(replace(letter, body={**letter.body, key: value}))
     with pytest.raises(DeliveryError, match="no commit") as caught:
-        await desk.statuses.deliver(Letter({**body, "commit": "HEAD"}))
+        await desk.statuses.deliver(replace(letter, body={**letter.body, "commit": "HEAD"}))
     assert not caught.value.transient
     assert forge.requests == []

@@ -137,7 +137,12 @@ class _Sided:
     @classmethod
     def of(cls, world: World, workflow_id: str, item: Receipt | Prepared) -> _Sided:
         if isinstance(item, Prepared):
-            return _of_spec(world, workflow_id, item)
+            versions = {
+                "sdk": world.compiler.sdk_version,
+                "typescript": item.typescript or world.compiler.typescript_version,
+                "compiler": world.host.identity(item.typescript),
+            }
+            return _of_spec(item, world.record(workflow_id).source, versions)
         return _of_release(world, item)
 
     def side(self, paths: Iterable[str]) -> Side:
@@ -178,7 +183,7 @@ def _of_release(world: World, receipt: Receipt) -> _Sided:
     return _Sided(receipt.digest, given, read, rest, view)
 
 
-def _of_spec(world: World, workflow_id: str, prepared: Prepared) -> _Sided:
+def _of_spec(prepared: Prepared, path: str, versions: Mapping[str, str]) -> _Sided:
     texts, spec = given_texts(prepared), prepared.spec
     place = prepared.placement
     rest: dict[str, Any] = {
@@ -189,22 +194,25 @@ def _of_spec(world: World, workflow_id: str, prepared: Prepared) -> _Sided:
         "env": dict(spec.deploy.env),
         "workflow_types": spec.workflow_types,
         "activities": spec.activity_names,
-        "versions": {
-            "sdk": world.compiler.sdk_version,
-            "typescript": prepared.typescript or world.compiler.typescript_version,
-            "compiler": world.host.identity(prepared.typescript),
-        },
+        "versions": versions,
     }
     view = {
         "release": prepared.digest[:SHORT],
         "digest": prepared.digest,
         "wanted": True,
         "createdAt": None,
-        "source": world.record(workflow_id).source,
+        "source": path,
         "revision": None,
     }
     listed = {path: sha256(text.encode()) for path, text in texts.items()}
     return _Sided(prepared.digest, listed, lambda path: text_of(texts[path].encode()), rest, view)
+
+
+def spec_diff(old: Prepared, new: Prepared) -> View:
+    """What differs between two states of a spec, as `diff_view` tells it."""
+    one, other = (_of_spec(prepared, "", {}) for prepared in (old, new))
+    paths = [*differing(one.files, other.files)]
+    return _diff_view(compare(one.side(paths[:MOST_FILES]), other.side(paths[:MOST_FILES])))
 
 
 def given_texts(prepared: Prepared) -> dict[str, str]:

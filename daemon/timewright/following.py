@@ -299,7 +299,12 @@ class Follower:
         if old and not allowed:
             await self._check_forward(old, target)
         if self.settings.verify != "off":
-            await self._check_signatures(old, target)
+            try:
+                await self._check_signatures(old, target)
+            except GitError as error:
+                if error.fault is not Fault.REFUSED:
+                    raise
+                raise _RefusedError(target.sha, error.message, error.hint) from None
 
     async def _standing_at(self) -> str:
         """The commit that a new one has to descend from; '' for none: at first, and where a person has set

@@ -88,9 +88,9 @@ class Landings:
                 continue
             told = (adopted.commit.sha, outcome)
             if self._told.get(follower.name) != told:
-                self._told[follower.name] = told
                 for listener in self.listeners if adopted.landing else ():
                     listener(state_of(follower, outcome), outcome, adopted.landing)
+                self._told[follower.name] = told  # only now: what a full disk ate is told again
                 self._tell()
             if outcome.final and adopted.landing and follower.adopted is adopted:
                 self._say(follower, adopted.commit, outcome)

@@ -3,8 +3,7 @@ when the forge is there; nothing here waits for it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final
 
 from timewright import log
 from timewright.config import Config, Followed
@@ -12,40 +11,26 @@ from timewright.core.forges import STATES, repository, status_request
 from timewright.core.landing import Landing, Outcome
 from timewright.core.masking import mask
 from timewright.core.sourcestate import SourceState
-from timewright.delivery import DeliveryError
+from timewright.delivery import Delivery, DeliveryError
 from timewright.edge.forges import ForgeError, send
+from timewright.edge.outbox import Letter
 
 CHANNEL: Final = "commit-status"  # and the source's name: each forge is down for itself
 _MOST: Final = 20  # commits of one push that are told about, the newest; each is a request
 
 
-class Letter(Protocol):
-    """As far as it matters here, what the outbox keeps."""
-
-    @property
-    def body(self) -> Mapping[str, Any]: ...
-
-
-class Carrier(Protocol):
-    """As far as it matters here, who brings letters: delivery.Delivery."""
-
-    def register(self, name: str, channel: Callable[[Letter], Awaitable[None]], /) -> None: ...
-
-    def put(self, channel: str, key: str, body: Mapping[str, Any], /) -> None: ...
-
-
 class Statuses:
     """The commit statuses of all sources. `host`: this host's name, for the name of a status."""
 
-    def __init__(self, config: Config, host: str, carrier: Carrier) -> None:
-        self._config, self._host, self._carrier = config, host, carrier
+    def __init__(self, config: Config, host: str, delivery: Delivery) -> None:
+        self._config, self._host, self._delivery = config, host, delivery
         self._told: dict[str, dict[str, tuple[Landing, str]]] = {}  # source → commit → what was told
 
     def register(self) -> None:
         """Take the letters of all sources that tell of their commits."""
         for one in self._config.followed:
             if self._source(one.title) is not None:
-                self._carrier.register(f"{CHANNEL}:{one.title}", self.deliver)
+                self._delivery.register(f"{CHANNEL}:{one.title}", self.deliver)
 
     def on_landing(self, source: SourceState, outcome: Outcome, commits: tuple[str, ...]) -> None:
         """A listener of landings: write what is new of these commits."""
@@ -58,7 +43,7 @@ class Statuses:
         for sha in commits[-_MOST:]:
             now[sha] = (outcome.state, text)
             if _is_news(before.get(sha), now[sha]):
-                self._carrier.put(
+                self._delivery.put(
                     f"{CHANNEL}:{one.title}",
                     f"{one.title}:{sha}:{context}",
                     {

@@ -20,7 +20,18 @@ LAYERS = (
     {"core"},
     {"edge"},
     {
-        *("reconcile", "apply", "build", "desired", "diffing", "drift", "golive", "health", "notes"),
+        *(
+            "reconcile",
+            "apply",
+            "build",
+            "comparing",
+            "desired",
+            "diffing",
+            "drift",
+            "golive",
+            "health",
+            "notes",
+        ),
         *(
             "delivery",
             "following",

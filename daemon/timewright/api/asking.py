@@ -318,5 +318,6 @@ async def reconcile(
     )
     text = as_json(granted)
     rewind = f", rewind to {given.revision or 'anything'} allowed" if given.allow_rewind else ""
-    request.state.asked.granted(202, text.decode(), f"source {source}{rewind}")
+    why = f": {given.reason}" if given.reason else ""
+    request.state.asked.granted(202, text.decode(), f"source {source}{rewind}{why}")
     return Response(text, 202, {"Location": f"/api/v1/sources/{source}"}, "application/json")

@@ -131,7 +131,8 @@ _WORDS: Final = tuple(
             r"packfile .* (?:cannot be|is|does not match)|bad tree object|inflate:|unable to (?:read|unpack)|"
             r"pack has bad|not a git repository|invalid object|index file .* (?:is|corrupt)|"
             r"error in object|could not read .*\.idx|reference broken|bad ref|unable to find [0-9a-f]{40}|"
-            r"Could not read [0-9a-f]{40}|invalid (?:sha1|index) |failed to read object|hash mismatch",
+            r"Could not read [0-9a-f]{40}|bad config |invalid (?:sha1|index) |failed to read object|"
+            r"hash mismatch",
             Fault.CORRUPT,
             "our clone is damaged",
             "",

@@ -48,6 +48,8 @@ _FETCH = {
     "http.lowSpeedLimit": "1",
     "http.lowSpeedTime": "30",
 }
+#: All that our clone is told; whatever else stands there is somebody else's.
+_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 #: A shell function, as git wants one; the secret is in its environment only.
 _HELPER = (
     '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$TW_GIT_USER" "$TW_GIT_TOKEN"; }; f'
@@ -121,8 +123,9 @@ class Remote:
             shutil.rmtree(self.git_dir, ignore_errors=True)
             (self.git_dir / "objects" / "pack").mkdir(parents=True)
             (self.git_dir / "refs").mkdir()
-            files.write(self.git_dir / "config", b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
             files.write(self.git_dir / "HEAD", b"ref: refs/heads/none\n")
+        if not _holds(self.git_dir / "config", _CONFIG):
+            files.replace(self.git_dir / "config", _CONFIG)
         sweep(self.git_dir)
 
     def rebuild(self) -> None:
@@ -183,6 +186,13 @@ class Remote:
         if not token or any(not char.isprintable() for char in token):
             raise GitError(Fault.REFUSED, f"the token file {path} holds no token", hint="one line, the token")
         return token
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def sweep(git_dir: Path) -> None:
@@ -289,28 +299,27 @@ class Signers:
 
 
 async def _gpg_import(home: Path, keys: Path) -> None:
-    words: Sequence[str | Path] = [
-        "gpg",
-        "--homedir",
-        home,
-        "--batch",
-        "--quiet",
-        "--no-autostart",
-        "--import",
-        keys,
-    ]
+    """A GPG home whose keyring is that file. Not by `gpg --import`: it starts an agent, whose socket needs a
+    shorter path than ours may be."""
+    data = keys.read_bytes()
+    if b"-----BEGIN PGP" in data:
+        data = (await _gpg(home, "--dearmor", stdin=data)).stdout
+    files.write(home / "pubring.gpg", data, mode=0o600)
+    listed = await _gpg(home, "--list-keys", "--with-colons")
+    if b"\npub:" not in b"\n" + listed.stdout:
+        raise GitError(
+            Fault.REFUSED, f"{keys} holds no GPG public keys", hint="gpg --export --armor KEY… > FILE"
+        )
+
+
+async def _gpg(home: Path, *words: str, stdin: bytes | None = None) -> process.Finished:
+    command: Sequence[str | Path] = ["gpg", "--homedir", home, "--batch", "--quiet", "--no-autostart", *words]
     try:
-        done = await process.run(words, timeout=30.0)
+        return await process.run(command, stdin=stdin, timeout=30.0)
     except (OSError, TimeoutError):
         raise GitError(
             Fault.REFUSED, "gpg can't be run, so no signature can be checked", hint="install gnupg"
         ) from None
-    if done.code != 0:
-        raise GitError(
-            Fault.REFUSED,
-            f"{keys} holds no GPG public keys",
-            hint="gpg --export --armor KEY… > FILE",
-        )
 
 
 def _why_unsigned(said: str) -> str:
