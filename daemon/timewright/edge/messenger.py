@@ -177,9 +177,13 @@ def _failed(plain: Sent, lines: list[str]) -> Sent:
 
 
 def _asset() -> Any:
+    """Apprise's settings: what we send is no markup, and goes out in the thread that asks. (With a limit of
+    its own Apprise starts threads that the end of the process waits for.)"""
     import apprise
 
-    asset = apprise.AppriseAsset(async_mode=False, interpret_escapes=False, interpret_emojis=False)
+    asset = apprise.AppriseAsset(
+        service_timeout=0, async_mode=False, interpret_escapes=False, interpret_emojis=False
+    )
     asset.app_id, asset.app_desc = "timewright", "timewright"
     return asset
 
