@@ -107,6 +107,7 @@ async def test_a_channel_that_is_down_is_tried_again_and_said_to_be_down_once(
     async with running(delivery):
         delivery.put("mail", "a", {})
         delivery.put("mail", "b", {})
+        await until(lambda: "delivered again" in [line["event"] for line in logs])
         await until(lambda: len(post.taken) == 2)
     assert sorted(post.keys) == ["a", "b"]
     assert len(down(logs)) == 1

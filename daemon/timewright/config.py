@@ -33,6 +33,7 @@ class Source:
     timeout_s: float = 120.0
     depth: int = 0
     max_clone_mib: int = 2048
+    sparse: bool = False
     username: str = ""
     token_file: str = ""
     ssh_key: str = ""

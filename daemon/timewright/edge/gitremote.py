@@ -67,6 +67,7 @@ class Access:
     ssh_key: Path | None = None
     known_hosts: Path | None = None
     timeout: float = 120.0
+    sparse: bool = False  # contents only as they are asked for
     most: int = 2 * 1024**3
 
 
@@ -97,9 +98,36 @@ class Remote:
             words.append("--unshallow")
         first = not (self.git_dir / "refs" / "timewright").exists()
         patience = self.access.timeout * (_CLONE_PATIENCE if first else 1)
-        words += ["--", self.access.url, *refspecs]
-        fetching = asyncio.ensure_future(run(words, env=self._environment(), config=_FETCH, timeout=patience))
-        await self._bounded(fetching)
+        await self._fetch(words, refspecs, patience)
+
+    async def fetch_blobs(self, oids: Sequence[str]) -> None:
+        """Fetch contents that a sparse fetch has left out. Raises GitError."""
+        words: list[str | Path] = ["--git-dir", self.git_dir, "fetch", "--quiet", "--no-tags", "--stdin"]
+        words += ["--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance"]
+        lines = "".join(f"{oid}\n" for oid in oids).encode()
+        await self._fetch(words, (), self.access.timeout * _CLONE_PATIENCE, lines)
+
+    async def _fetch(
+        self, words: list[str | Path], refspecs: Sequence[str], patience: float, stdin: bytes | None = None
+    ) -> None:
+        config = dict(_FETCH)
+        if self.access.sparse:
+            config |= {"fetch.negotiationAlgorithm": "noop"} if stdin is not None else {}
+            config |= {f"remote.origin.{key}": value for key, value in self._promisor().items()}
+            words = [*words, "--filter=blob:none", "--", "origin"]
+        else:
+            words = [*words, "--", self.access.url]
+        fetching = asyncio.ensure_future(
+            run([*words, *refspecs], env=self._environment(), config=config, timeout=patience, stdin=stdin)
+        )
+        try:
+            await self._bounded(fetching)
+        finally:
+            self._configure()  # git has noted down that it may fetch what is missing: reading never does
+
+    def _promisor(self) -> dict[str, str]:
+        """What makes a remote one of a partial clone, for one command."""
+        return {"url": self.access.url, "promisor": "true", "partialclonefilter": "blob:none"}
 
     async def _bounded(self, fetching: asyncio.Future[process.Finished]) -> None:
         """Wait for a fetch, and end it when it brings more than the clone may have."""
@@ -124,9 +152,12 @@ class Remote:
             (self.git_dir / "objects" / "pack").mkdir(parents=True)
             (self.git_dir / "refs").mkdir()
             files.write(self.git_dir / "HEAD", b"ref: refs/heads/none\n")
-        if not _holds(self.git_dir / "config", _CONFIG):
-            files.replace(self.git_dir / "config", _CONFIG)
+        self._configure()
         sweep(self.git_dir)
+
+    def _configure(self) -> None:
+        if self.git_dir.is_dir() and not _holds(self.git_dir / "config", _CONFIG):
+            files.replace(self.git_dir / "config", _CONFIG)
 
     def rebuild(self) -> None:
         """Throw the clone away; the next fetch makes a new one."""
@@ -140,6 +171,8 @@ class Remote:
         """Pack the clone anew when `config` (gc.auto, gc.autoPackLimit) says that it is time."""
         words: list[str | Path] = ["--git-dir", self.git_dir, "gc", "--auto", "--quiet"]
         pruned = {"gc.pruneExpire": "1.day.ago", "gc.reflogExpire": "now"}
+        if self.access.sparse:
+            pruned |= {f"remote.origin.{key}": value for key, value in self._promisor().items()}
         await run(words, config={**pruned, **config}, timeout=self.access.timeout * _CLONE_PATIENCE)
 
     # who we are
