@@ -125,7 +125,7 @@ def undelivered(logs: list[Any]) -> list[str]:
 async def test_what_happens_is_told_in_order_each_once(desk: Desk, receiver: Receiver) -> None:
     async with desk.telling():
         desk.deploy()
-        desk.fail(message="src/a.ts:1:2: TS1: no")
+        desk.fail(message="src/a.ts:1:2: TS1: https://user:hunter2@x is no number")
         await eventually(lambda: len(receiver.taken) == 2)
         suspended = Suspension("alice", desk.now, "freeze")
         desk.world.suspend("hello", suspended, "alice", "freeze")
@@ -140,7 +140,10 @@ async def test_what_happens_is_told_in_order_each_once(desk: Desk, receiver: Rec
         *("all workflows resumed", "hello drifted", "source ops refused"),
     ]
     bodies = {body["title"]: (body["type"], body["message"]) for _, body in receiver.taken}
-    assert bodies["hello failed"] == ("failure", "TypeCheckFailed: src/a.ts:1:2: TS1: no")
+    assert bodies["hello failed"] == (
+        "failure",
+        "TypeCheckFailed: src/a.ts:1:2: TS1: https://***@x is no number",
+    )
     assert bodies["all workflows suspended"] == ("info", "all workflows suspended by alice: freeze")
 
 

@@ -19,6 +19,7 @@ from timewright.config import Config, Notify
 from timewright.core import notices, telling
 from timewright.core.digest import SHORT
 from timewright.core.errors import TimewrightError
+from timewright.core.masking import mask
 from timewright.core.notices import Kind
 from timewright.core.state import shown_health
 from timewright.core.telling import Ledger, Notice, Route
@@ -217,7 +218,7 @@ class Notifier:
             "owner": self._owner_of_row(row),
             "status": row.new if row.kind == "status" else str(record.status) if row.workflow_id else "",
             "health": row.new if row.kind == "health" else str(health) if row.workflow_id else "",
-            "because": row.because,
+            "because": mask(row.because),  # it goes to strangers
             "commit": commit.short if commit else "",
             "author": commit.author if commit else "",
             "subject": commit.subject if commit else "",
