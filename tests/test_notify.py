@@ -291,19 +291,31 @@ async def test_a_url_that_hangs_holds_up_no_other_one_and_no_route(
     desk.urls.write_text(f"{receiver.url('/stuck')}\n{receiver.url('/good')}\n")
     other = tmp_path / "other"
     other.write_text(receiver.url("/other"))
-    desk.routes(ops={"timeout_s": 0.5}, other={"urls_file": str(other)})
+    desk.routes(ops={"timeout_s": 3.0}, other={"urls_file": str(other)})
     receiver.hanging.add("/stuck")
-    async with desk.telling():
+    async with desk.telling(Backoff(tries=10**9, first=1000, most=1000)):
         for number in range(3):
             desk.deploy(f"w{number}")
         await eventually(lambda: len(receiver.titles("/other")) == 3)
         await eventually(lambda: len(receiver.titles("/good")) == 3)
         assert [path for path, _ in receiver.tried].count("/stuck") == 1
         await eventually(lambda: undelivered(logs))
-        assert undelivered(logs)[0].startswith("URL 1 (json://): no answer within 0.5 s")
+        assert undelivered(logs)[0].startswith("URL 1 (json://): no answer within 3 s")
         receiver.release.set()
+
+
+async def test_what_waits_for_a_url_that_is_taken_out_of_the_file_is_dropped_and_said(
+    desk: Desk, receiver: Receiver, logs: list[Any]
+) -> None:
+    desk.urls.write_text(f"{receiver.url('/old')}\n{receiver.url('/new')}\n")
+    receiver.answers["/old"] = 500
+    async with desk.telling():
+        desk.deploy()
+        await eventually(lambda: undelivered(logs))
+        desk.urls.write_text(receiver.url("/new"))
         await quiet(desk)
-    assert set(receiver.titles("/stuck")) == {"w0 deployed", "w1 deployed", "w2 deployed"}
+    assert receiver.titles() == ["hello deployed"]
+    assert undelivered(logs)[-1] == "its URL is not in the file any more"
 
 
 async def test_a_file_of_urls_that_cant_be_read_is_said_and_used_when_it_can(
