@@ -113,7 +113,7 @@ def test_two_files_of_one_workflow_are_refused(repo: Repo, shell: Shell) -> None
 
 
 def test_a_changed_policy_changes_the_specs_below_it(repo: Repo, shell: Shell) -> None:
-    repo.commit("Policy", {"flows/all.policy.yaml": "match: 'a.json'\ndeploy: {env: {MODE: x}}\n"})
+    repo.commit("Policy", {"flows/all.policy.yaml": "match: 'a.json'\ndeploy: {namespace: other}\n"})
     _, view = plan(shell, "--from", "HEAD~1", "--to", "HEAD")
     assert told(view) == {"a": "update"}
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import tomli_w
 from timewright.core.errors import TimewrightError
 from timewright.edge.statefile import Event, StateFile
 
-from tests.e2e.host import Host
+from tests.e2e.host import PATIENCE, Host
 from tests.e2e.remotes import Remote
 
+LONG = 1200.0  # seconds that a command may take
 INTERVAL = 0.5  # seconds between fetches, where a test doesn't say another
 
 
@@ -50,9 +51,14 @@ class GitHost(Host):
         """The commit that the workflow is at; '' for none."""
         return str(self.status(workflow_id).get("revision") or "")
 
-    async def until_at(self, workflow_id: str, sha: str) -> dict[str, Any]:
+    async def until_at(self, workflow_id: str, sha: str, patience: float = PATIENCE) -> None:
         """Wait until a commit's release is live."""
-        return await self.until_status(workflow_id, "DEPLOYED", revision=sha)
+
+        def there() -> bool:
+            found = self.status(workflow_id)
+            return (found.get("status"), found.get("revision")) == ("DEPLOYED", sha)
+
+        await self.until(f"{workflow_id} is deployed at {sha[:10]}", there, patience)
 
     def events(self) -> list[Event]:
         """What was told of the sources, oldest first."""
@@ -91,15 +97,15 @@ class GitHost(Host):
         sources = json.loads(done.stdout)["sources"]
         return next((one for one in sources if one["name"] == name), {})
 
-    async def asked(self, *arguments: str, patience: float = 1500.0) -> subprocess.CompletedProcess[str]:
+    async def asked(self, verb: str, *rest: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The command line, for what may take long."""
-        return await asyncio.to_thread(self._ask, arguments, patience)
-
-    def _ask(self, arguments: Sequence[str], patience: float) -> subprocess.CompletedProcess[str]:
-        verb, *rest = arguments
-        words = [*self._timewright(), verb, *self.where(), *rest]
-        return subprocess.run(
-            words, env=self.environment(), capture_output=True, text=True, timeout=patience, check=False
+        return await asyncio.to_thread(
+            subprocess.run,
+            [*self._timewright(), verb, *self.where(), *rest],
+            env=self.environment(**env),
+            capture_output=True,
+            text=True,
+            timeout=LONG,
         )
 
     def http(self, method: str, path: str, **more: Any) -> httpx.Response:

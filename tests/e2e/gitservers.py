@@ -57,7 +57,9 @@ class GitHttpServer:
         self.port = free_port()
         self.tokens: tuple[str, ...] = ()
         self.fault = ""
+        self.redirect = ""  # another server's address, to which all is sent on
         self.requests: list[tuple[str, str, int]] = []  # method, path, status
+        self.passwords: list[str] = []  # that were offered
         self.packs = 0  # answers with a pack in them
         self.stalled = threading.Event()
         self._server: ThreadingHTTPServer | None = None
@@ -131,7 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         server, fault = self.server_of_git, self.server_of_git.fault
-        if fault == "hang":
+        if password := self._password():
+            server.passwords.append(password)
+        if server.redirect:
+            self._send(302, [("location", server.redirect + self.path)], b"")
+        elif fault == "hang":
             server.wait_while("hang")
             self.close_connection = True
         elif fault == "500":

@@ -57,6 +57,8 @@ def url_problem(url: str) -> str:
     """Why git is not given this URL; '' when it is."""
     if url.startswith("-") or any(not char.isprintable() or char == " " for char in url):
         return "is no URL of a repository"
+    if "::" in url.split("/")[0]:  # helper::address runs a program of that name
+        return "must not name a remote helper"
     if url.startswith((*_SCHEMES, "/", "./", "../")) or _SCP.match(url):
         return ""
     return "must be an https, ssh, http or file URL, user@host:path, or a path"
