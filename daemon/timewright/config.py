@@ -146,7 +146,7 @@ class Notify:
     owners: list[str] = field(default_factory=list)
     title: str = "$workflow $what ($host)"
     body: str = (
-        "$because\ncommit $commit by $author: $subject\nrelease $release, spec $source\nowner $owner\n$at"
+        "$because\ncommit $commit by $author: $subject\nrelease $release\nfrom $source\nowner $owner\n$at"
     )
     settle_s: float = 60.0
     repeat_s: float = 3600.0
