@@ -42,6 +42,8 @@ _LOCAL = re.compile(
     r"COMMON_DIR|CONFIG|CONFIG_PARAMETERS|CONFIG_COUNT|CONFIG_KEY_\d+|CONFIG_VALUE_\d+|GRAFT_FILE|"
     r"SHALLOW_FILE|REPLACE_REF_BASE|INTERNAL_\w+|QUARANTINE_PATH|EXTERNAL_DIFF|PAGER|EDITOR|TRACE\w*|REDIRECT\w*)$"
 )
+#: Where git runs: from a folder of specs it would take up the settings of a `.git` that lies there.
+_NOWHERE = Path("/")
 _LOG_COMMITS = 20_000  # looked through for who changed what; what is older names the head
 
 
@@ -108,7 +110,11 @@ async def run(
     there, and for one that takes longer than `timeout` seconds."""
     try:
         done = await process.run(
-            ["git", *settings(config), *arguments], env=environment(env), stdin=stdin, timeout=timeout
+            ["git", *settings(config), *arguments],
+            cwd=_NOWHERE,
+            env=environment(env),
+            stdin=stdin,
+            timeout=timeout,
         )
     except TimeoutError:
         raise GitError(
@@ -240,7 +246,7 @@ class Git:
     async def reader(self) -> AsyncIterator[BlobReader]:
         """One process that hands out blobs, for as long as the block lasts."""
         words: list[str | Path] = ["git", *settings(), "--git-dir", self.git_dir, "cat-file", "--batch"]
-        child = await process.start(words, env=environment())
+        child = await process.start(words, cwd=_NOWHERE, env=environment())
         try:
             yield BlobReader(child)
         finally:

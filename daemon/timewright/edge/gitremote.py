@@ -81,9 +81,8 @@ class Remote:
     async def refs(self, *names: str) -> tuple[str, Mapping[str, str]]:
         """The remote's default branch and its refs that match `names`. Raises GitError."""
         words = ["ls-remote", "--symref", "--", self.access.url, *names]
-        done = await run(
-            words, env=self._environment(), config=_FETCH, timeout=min(self.access.timeout, 60.0)
-        )
+        env = await self._environment()
+        done = await run(words, env=env, config=_FETCH, timeout=min(self.access.timeout, 60.0))
         return parse_ls_remote(done.stdout.decode("utf-8", "replace"))
 
     async def fetch(self, *refspecs: str, depth: int = 0, deepen: int = 0) -> None:
@@ -117,8 +116,9 @@ class Remote:
             words = [*words, "--filter=blob:none", "--", "origin"]
         else:
             words = [*words, "--", self.access.url]
+        env = await self._environment()
         fetching = asyncio.ensure_future(
-            run([*words, *refspecs], env=self._environment(), config=config, timeout=patience, stdin=stdin)
+            run([*words, *refspecs], env=env, config=config, timeout=patience, stdin=stdin)
         )
         try:
             await self._bounded(fetching)
@@ -177,9 +177,9 @@ class Remote:
 
     # who we are
 
-    def _environment(self) -> dict[str, str]:
+    async def _environment(self) -> dict[str, str]:
         """Raises GitError when the token can't be read: it is read again for each command."""
-        found = {"GIT_ALLOW_PROTOCOL": _PROTOCOLS, "GIT_SSH_COMMAND": self._ssh()}
+        found = {"GIT_ALLOW_PROTOCOL": _PROTOCOLS, "GIT_SSH_COMMAND": await self._ssh()}
         token = self._token()
         if token:
             parts = urlsplit(self.access.url)
@@ -195,8 +195,14 @@ class Remote:
             }
         return found
 
-    def _ssh(self) -> str:
-        access, base = self.access, os.environ.get("GIT_SSH_COMMAND", "ssh")
+    async def _ssh(self) -> str:
+        """The ssh command, as the environment or this user's git has it, with what we add to it."""
+        access, base = self.access, os.environ.get("GIT_SSH_COMMAND", "")
+        for scope in ("--global", "--system"):
+            if not base:
+                found = await run(["config", scope, "--get", "core.sshCommand"], ok=(0, 1, 128))
+                base = found.stdout.decode("utf-8", "replace").strip()
+        base = base or "ssh"
         words = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
         if access.ssh_key is not None:
             words += ["-i", str(access.ssh_key), "-o", "IdentitiesOnly=yes"]
