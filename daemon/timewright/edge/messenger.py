@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -88,6 +89,8 @@ class Messenger:
         """Send to all URLs at once, or to the one with the mark `only`. `severity`: info, success, warning or
         failure. Each has its own thread and time: none holds up another. Raises TimewrightError."""
         found = [address for address in self.addresses() if only in ("", address.mark)]
+        if found:
+            await asyncio.to_thread(_load)
         return tuple(await asyncio.gather(*(self._send(address, title, body, severity) for address in found)))
 
     async def where(self) -> tuple[str, ...]:
@@ -187,6 +190,12 @@ def _asset() -> Any:
 
 
 _READING: Final = threading.Lock()  # Apprise loads its plugins at the first URL
+
+
+@cache
+def _load() -> None:
+    """Have Apprise and its plugins at hand: that takes a second, and is no URL's time."""
+    _server("json://localhost")
 
 
 def _server(url: str) -> Any:
