@@ -51,7 +51,7 @@ async def bench(home: Path, **source: Any) -> AsyncIterator[tuple[Bench, Followe
     await worker.start()
     config = replace(
         Config(base=home),
-        source=Source(git=str(home / "bare.git"), **source),
+        source=Source(**{"git": str(home / "bare.git"), **source}),
         data=Data(directory="data"),
         worker=Worker(url=f"http://127.0.0.1:{worker.port}", reload_timeout_s=2.0),
     )
@@ -222,3 +222,39 @@ async def test_what_was_adopted_is_read_as_it_was_written(tmp_path: Path) -> Non
         assert follower.adopted is not None
         assert listing.load(tmp_path / "data" / "sources" / "main" / "adopted.json") == follower.adopted
         assert "link.json" in made.world.state.refused()
+
+
+async def test_a_sparse_clone_has_only_what_it_needs(tmp_path: Path) -> None:
+    repo = Repo(tmp_path)
+    git(repo.bare, "config", "uploadpack.allowFilter", "true")
+    (repo.work / "flows").mkdir()
+    (repo.work / "flows" / "link.json").symlink_to("../shared/l.json")
+    files = {"flows/a.json": greeter("a", "x"), "shared/l.json": greeter("l", "x"), "big.bin": "much" * 1000}
+    repo.push("First", files)
+    url = f"file://{repo.bare}"  # a path is copied as a whole, without asking the server
+    async with bench(tmp_path, git=url, sparse=True, subdir="flows") as (made, follower):
+        await follow(made, follower)
+        assert (follower.problem, made.history("a")[-1], made.history("l")[-1]) == (
+            "",
+            "DEPLOYED",
+            "DEPLOYED",
+        )
+        clone = follower.git
+        assert follower.adopted is not None
+        big = next(
+            entry.oid
+            for entry in await clone.tree(follower.adopted.commit.sha, sizes=False)
+            if entry.path == "big.bin"
+        )
+        assert await clone.missing([big, follower.adopted.files["a.json"].oid]) == [big]
+        second = repo.push("Second", {"flows/a.json": greeter("a", "y"), "big.bin": "more" * 1000})
+        await follow(made, follower)
+        assert (made.world.record("a").revision, follower.read) == (second, 1)
+        follower.damaged()
+        await follow(made, follower)
+        assert follower.state == SYNCED
+        assert await clone.missing(one.oid for one in follower.adopted.files.values()) == []
+        assert await clone.missing([big]) == [big]
+        third = repo.push("Third", {"flows/a.json": greeter("a", "z")})
+        await follow(made, follower)
+        assert made.world.record("a").revision == third

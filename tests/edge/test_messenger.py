@@ -51,8 +51,9 @@ async def test_each_url_has_its_own_outcome(tmp_path: Path) -> None:
             ("HTTP 400 Bad Request", True),
             ("its host is not known", False),
         ]
-        await sender.send("again", "body", "info", skip=[sent[0].mark, sent[2].mark])
+        await sender.send("again", "body", "info", only=sent[1].mark)
         assert [path for path, _ in receiver.tried].count("/ok") == 1
+        assert [path for path, _ in receiver.tried].count("/full") == 2
 
 
 async def test_text_arrives_as_it_is(tmp_path: Path) -> None:
