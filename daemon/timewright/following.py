@@ -148,6 +148,7 @@ class Follower:
             self._poked.clear()
             if await self.update():
                 wake()
+                await self.tidy()
             pause = self._pause()
             self.next_fetch = self.world.clock() + pause
             await asyncio.sleep(min(pause, _DEBOUNCE))
@@ -410,7 +411,6 @@ class Follower:
         self.adopted = adopted
         await self._remote.keep(ADOPTED, target.sha)
         self._tell_adopted(adopted, len(fresh), len(gone))
-        await self._tidy()
 
     async def _origins(
         self, target: _Target, commit: Commit, fresh: set[str], found: dict[str, listing.Listed]
@@ -428,12 +428,14 @@ class Follower:
         used = {commit.sha, *origins.values()}
         return origins, {sha: one for sha, one in known.items() if sha in used}
 
-    async def _tidy(self) -> None:
-        """Git's own rule for when a clone is worth packing anew."""
-        try:
-            await self._remote.tidy(_TIDY)
-        except (GitError, OSError) as error:
-            log.get().warning("source", source=self.name, because=f"its clone can't be packed: {error}")
+    async def tidy(self) -> None:
+        """Pack the clone anew, by git's own rule for when that is worth it. It may take a while: a pass is not
+        to wait for it."""
+        async with self._lock:
+            try:
+                await self._remote.tidy(_TIDY)
+            except (GitError, OSError) as error:
+                log.get().warning("source", source=self.name, because=f"its clone can't be packed: {error}")
 
     async def _rebuild(self, error: GitError) -> None:
         log.get().warning("source", source=self.name, because=f"{error.message}; it is made anew")

@@ -194,7 +194,8 @@ class Sources:
     async def update(self) -> None:
         """Fetch all repositories once, for who makes one pass and ends."""
         for follower in self.followers.values():
-            await follower.update()
+            if await follower.update():
+                await follower.tidy()
             if follower.problem:
                 log.get().warning(
                     "source", source=follower.name, because=follower.problem, hint=follower.hint
