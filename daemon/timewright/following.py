@@ -169,7 +169,7 @@ class Follower:
         if allow_rewind:
             self._rewind = revision or "*"
         self.poke(because)
-        return self.fetches + (2 if self._lock.locked() else 1)
+        return self.fetches + (2 if self.state == FETCHING else 1)
 
     async def contains(self, revision: str) -> bool:
         """Whether the commit that it stands at is `revision`, or has it in its history."""
@@ -429,8 +429,8 @@ class Follower:
         return origins, {sha: one for sha, one in known.items() if sha in used}
 
     async def tidy(self) -> None:
-        """Pack the clone anew, by git's own rule for when that is worth it. It may take a while: a pass is not
-        to wait for it."""
+        """Pack the clone anew, by git's own rule for when that is worth it. It may take a while: no pass is to
+        wait for it."""
         async with self._lock:
             try:
                 await self._remote.tidy(_TIDY)
