@@ -429,7 +429,7 @@ class Follower:
         return origins, {sha: one for sha, one in known.items() if sha in used}
 
     async def tidy(self) -> None:
-        """Pack the clone anew when git thinks that it is worth it. It may take a while: no pass waits for it."""
+        """Pack the clone anew when git thinks it worth it. It may take a while: no pass waits for it."""
         async with self._lock:
             try:
                 await self._remote.tidy(_TIDY)
