@@ -52,7 +52,11 @@ class PlainWorker:
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:  # they hung up before they asked
+            writer.close()
+            return
         length = next(
             (int(x.split(":")[1]) for x in head.splitlines() if x.lower().startswith("content-l")), 0
         )

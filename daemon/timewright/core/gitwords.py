@@ -152,7 +152,7 @@ def explain(stderr: str, code: int) -> tuple[Fault, str, str]:
             return fault, sentence.format(*groups) if groups else _without(sentence), hint
     lines = [line for line in map(str.strip, stderr.splitlines()) if line and not _NOISE.match(line)]
     said = lines[-1].removeprefix("fatal: ").removeprefix("error: ") if lines else "no word why"
-    return Fault.OTHER, f"git ended with {code}: {mask(printable(said))[:300]}", ""
+    return Fault.OTHER, f"git ended with {code}: {mask(printable(' '.join(said.split())))[:300]}", ""
 
 
 def _without(sentence: str) -> str:
