@@ -107,6 +107,7 @@ async def test_a_channel_that_is_down_is_tried_again_and_said_to_be_down_once(
     async with running(delivery):
         delivery.put("mail", "a", {})
         delivery.put("mail", "b", {})
+        await until(lambda: "delivered again" in [line["event"] for line in logs])
         await until(lambda: len(post.taken) == 2)
     assert sorted(post.keys) == ["a", "b"]
     assert len(down(logs)) == 1
@@ -140,13 +141,15 @@ async def test_a_letter_that_is_refused_for_good_is_dropped_and_said(
     assert [(line["about"], line["because"]) for line in down(logs)] == [("bad", "too long")]
 
 
-async def test_only_what_is_left_of_a_letter_is_tried_again(delivery: Delivery) -> None:
-    post = Post(DeliveryError("b is down", body={"to": ["b"]}))
+async def test_a_channel_can_register_while_letters_are_delivered(delivery: Delivery) -> None:
+    post, other = Post(), Post()
     delivery.register("mail", post)
     async with running(delivery):
-        delivery.put("mail", "k", {"to": ["a", "b"]})
-        await until(lambda: post.taken)
-    assert [dict(letter.body) for letter in post.taken] == [{"to": ["b"]}]
+        delivery.put("late", "a", {})
+        delivery.register("late", other)
+        delivery.register("late", post)  # the first one stays
+        await until(lambda: other.taken)
+    assert (other.keys, post.keys) == (["a"], [])
 
 
 async def test_a_hung_channel_holds_up_no_other_one(delivery: Delivery, logs: list[Any]) -> None:

@@ -4,15 +4,15 @@ another one as what is asked for. Nothing of the repository runs, and nothing is
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from timewright.core.actions import Action, Deploy, Refuse, Settle, Undeploy
-from timewright.core.arbitrate import arbitrate
+from timewright.core.actions import Action, Deploy, Hold, Refuse, Settle, Undeploy
 from timewright.core.commits import Commit
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.plan import plan
@@ -123,17 +123,22 @@ class StateReader:
 
 
 def changes(old: State, new: State, policy: Policy, *, with_diff: bool = False) -> View:
-    """{from, to, complete, problem, specs, actions, pools}: what `new` changes where `old` is live. `actions`
-    are views.action_view with `change` (new, update, move, undeploy, hold, refuse) and, for an update,
-    `files` and what else differs; a refusal that `old` has as well is `before`. `pools`: those whose bundle
-    changes."""
-    wanted, earlier = arbitrate(old.desired, Observed())
-    live = {spec.workflow_id: _live(spec) for spec in wanted}
-    records = {spec.workflow_id: _record(spec) for spec in wanted}
-    actions = plan(new.desired, Observed(records=records, live=live), policy, 0.0)
+    """{from, to, complete, problem, specs, unchanged, actions, pools}: what `new` changes where `old` is
+    live. `actions` are views.action_view with `change` (new, update, move, settings, undeploy, hold, refuse)
+    and, for an update, `files` and what else differs; a refusal that `old` has as well is `before`. `pools`:
+    those whose bundle changes."""
+    earlier = [item for item in plan(old.desired, Observed(), policy, 0.0) if isinstance(item, Refuse)]
+    refused_before = {item.workflow_id for item in earlier}
+    wanted = [spec for spec in old.desired.wanted if spec.workflow_id not in refused_before]
+    observed = Observed(
+        records={spec.workflow_id: _record(spec) for spec in wanted},
+        live={spec.workflow_id: _live(spec) for spec in wanted},
+    )
+    actions = _all_passes(new.desired, observed, policy)
     known = {(item.workflow_id, item.source, item.content) for item in earlier}
-    views = [_view(action, old, new, live, known, with_diff=with_diff) for action in actions]
-    order = ("refuse", "undeploy", "update", "new", "move", "hold")
+    views = [_view(action, old, new, observed, known, with_diff=with_diff) for action in actions]
+    spoken = {action.workflow_id for action in actions}
+    order = ("refuse", "undeploy", "update", "new", "move", "settings", "hold")
     views.sort(key=lambda view: (order.index(view["change"]), view["workflowId"] or view.get("source", "")))
     return {
         "from": {"title": old.title, "commit": commit_view(old.commit)},
@@ -141,9 +146,43 @@ def changes(old: State, new: State, policy: Policy, *, with_diff: bool = False) 
         "complete": new.desired.complete,
         "problem": new.desired.problem or None,
         "specs": len(new.desired.wanted),
+        "unchanged": sum(spec.workflow_id not in spoken for spec in new.desired.wanted),
         "actions": views,
-        "pools": list(_pools(actions, live, new.desired.wanted)),
+        "pools": list(_pools(actions, observed.live, new.desired.wanted)),
     }
+
+
+def _all_passes(desired: Desired, observed: Observed, policy: Policy) -> list[Action]:
+    """What the planner does until it does nothing more, one action for each workflow: what waits for another
+    one in the first pass (`dependsOn`) has its turn in a later one, and then says what it waited for."""
+    records, live = dict(observed.records), dict(observed.live)
+    refusals: list[Action] = []
+    settled: dict[str, Action] = {}
+    waited: dict[str, str] = {}
+    while True:
+        actions = plan(desired, Observed(records=records, live=live), policy, 0.0)
+        refusals = [action for action in actions if isinstance(action, Refuse)]
+        held = [action for action in actions if isinstance(action, Hold)]
+        done = [action for action in actions if isinstance(action, Deploy | Settle | Undeploy)]
+        fresh = [action for action in done if action.workflow_id not in settled]
+        for action in fresh:
+            _carry_out(action, records, live)
+            why = waited.get(action.workflow_id, "")
+            settled[action.workflow_id] = (
+                replace(action, because=f"{action.because}; {why}") if why else action
+            )
+        if not fresh:
+            return [*refusals, *settled.values(), *(one for one in held if one.workflow_id not in settled)]
+        waited |= {action.workflow_id: action.because for action in held}
+
+
+def _carry_out(action: Deploy | Settle | Undeploy, records: dict[str, Record], live: dict[str, Live]) -> None:
+    if isinstance(action, Undeploy):
+        records.pop(action.workflow_id, None)
+        live.pop(action.workflow_id, None)
+    else:
+        records[action.workflow_id] = _record(action.wanted)
+        live[action.workflow_id] = _live(action.wanted)
 
 
 def _live(spec: Wanted) -> Live:
@@ -177,18 +216,22 @@ def _view(
     action: Action,
     old: State,
     new: State,
-    live: Mapping[str, Live],
-    known: Iterable[tuple[str | None, str, str]],
+    observed: Observed,
+    known: Collection[tuple[str | None, str, str]],
     *,
     with_diff: bool,
 ) -> View:
-    view = {**action_view(action), "change": _change(action, live)}
+    view = {**action_view(action), "change": _change(action, observed)}
+    view.pop("release", None)  # no host has it: the compilers, which are part of its name, aren't asked here
     if isinstance(action, Refuse):
-        view["before"] = (action.workflow_id, action.source, action.content) in set(known)
+        view["before"] = (action.workflow_id, action.source, action.content) in known
+    if isinstance(action, Deploy | Settle):
+        view["because"] = _because(action, view["change"])
+        view["source"] = action.wanted.source
     if isinstance(action, Deploy):
         view["pool"] = action.wanted.placement.pool
         before, after = (state.prepared.get(action.workflow_id) for state in (old, new))
-        if before is not None and after is not None:
+        if view["change"] == "update" and before is not None and after is not None:
             diff = spec_diff(before, after)
             if not with_diff:
                 diff["files"] = [{key: one[key] for key in ("path", "change")} for one in diff["files"]]
@@ -196,11 +239,21 @@ def _view(
     return view
 
 
-def _change(action: Action, live: Mapping[str, Live]) -> str:
+def _change(action: Action, observed: Observed) -> str:
     if isinstance(action, Deploy):
-        return "update" if action.workflow_id in live else "new"
-    words = {Settle: "move", Undeploy: "undeploy", Refuse: "refuse"}
+        return "update" if action.workflow_id in observed.live else "new"
+    if isinstance(action, Settle):
+        before = observed.records.get(action.workflow_id)
+        return "move" if before is not None and before.source != action.wanted.source else "settings"
+    words = {Undeploy: "undeploy", Refuse: "refuse"}
     return words.get(type(action), "hold")
+
+
+def _because(action: Deploy | Settle, change: str) -> str:
+    """The planner's words, without the names of releases that it makes of what only a host knows."""
+    if change == "settings":
+        return f"{action.wanted.source} changed how it is rolled out, not its release"
+    return re.sub(r": release [0-9a-f]+ → [0-9a-f]+(?=;|$)", "", action.because)
 
 
 def _pools(

@@ -33,6 +33,7 @@ class Source:
     timeout_s: float = 120.0
     depth: int = 0
     max_clone_mib: int = 2048
+    sparse: bool = False
     username: str = ""
     token_file: str = ""
     ssh_key: str = ""
@@ -145,7 +146,7 @@ class Notify:
     owners: list[str] = field(default_factory=list)
     title: str = "$workflow $what ($host)"
     body: str = (
-        "$because\ncommit $commit by $author: $subject\nrelease $release, spec $source\nowner $owner\n$at"
+        "$because\ncommit $commit by $author: $subject\nrelease $release\nfrom $source\nowner $owner\n$at"
     )
     settle_s: float = 60.0
     repeat_s: float = 3600.0

@@ -30,19 +30,11 @@ Channel = Callable[[Letter], Awaitable[None]]
 
 class DeliveryError(Exception):
     """A letter could not be delivered. `transient`: another try may help, not before `after_s` seconds where
-    that is known. `body`: what is left of the letter, where a part of it was delivered. The message is shown,
-    so no secret may be in it."""
+    that is known. The message is shown, so no secret may be in it."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        transient: bool = True,
-        after_s: float | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, message: str, *, transient: bool = True, after_s: float | None = None) -> None:
         super().__init__(message)
-        self.message, self.transient, self.after_s, self.body = message, transient, after_s, body
+        self.message, self.transient, self.after_s = message, transient, after_s
 
 
 @dataclass
@@ -67,10 +59,14 @@ class Delivery:
         self.outbox = outbox
         self._clock, self._backoff = clock, backoff
         self._lanes: dict[str, _Lane] = {}
+        self._group: asyncio.TaskGroup | None = None  # while it runs
 
     def register(self, name: str, channel: Channel, *, timeout: float = _TIMEOUT_S) -> None:
-        """Who takes the letters of a channel: before `run`. `timeout`: seconds that one may take."""
-        self._lanes[name] = _Lane(name, channel, timeout)
+        """Who takes the letters of a channel; the first one stays. `timeout`: seconds that one may take."""
+        if name not in self._lanes:
+            self._lanes[name] = lane = _Lane(name, channel, timeout)
+            if self._group is not None:
+                self._group.create_task(self._serve(lane), name=f"delivery {name}")
 
     def put(self, channel: str, key: str, body: Mapping[str, Any], *, replaces: bool = True) -> None:
         """Have something told (see Outbox.put)."""
@@ -88,6 +84,7 @@ class Delivery:
             group.create_task(self._sweep(), name="outbox")
             for lane in self._lanes.values():
                 group.create_task(self._serve(lane), name=f"delivery {lane.name}")
+            self._group = group
 
     async def _sweep(self) -> None:
         """What nobody could be told for a day is dropped, and so is what nobody takes any more."""
@@ -162,7 +159,7 @@ class Delivery:
         wait = self._backoff.wait(lane.failures, random.random())  # noqa: S311 - jitter
         wait = max(wait, min(error.after_s or 0.0, _MOST_WAIT_S))
         lane.not_before = now + wait
-        self.outbox.retry(letter, now + wait, error.message, error.body)
+        self.outbox.retry(letter.id, now + wait, error.message)
         if lane.since is None:
             lane.since = now
             because = f"{error.message}; tried again until it works, for a day at most"

@@ -214,7 +214,8 @@ class SourceReader:
 
     def _is_settling(self, path: str, digest: str, parsed: Wanted | Broken) -> bool:
         """Text that is no document may be half of one: it gets a grace time, and quietly."""
-        if not isinstance(parsed, _Unreadable):
+        whole = self.world.sources.home(path) is None  # a commit is never half of one
+        if not isinstance(parsed, _Unreadable) or whole:
             self._young.pop(path, None)
             return False
         known, since = self._young.get(path, ("", 0.0))

@@ -213,11 +213,19 @@ class Follower:
         adopted = self.adopted
         broken, self._broken = self._broken, False
         if adopted is not None and adopted.commit.sha == target.sha and not self.problem_of_read():
+            if broken and self.settings.sparse:
+                await self._bring_again(adopted)
             self._synced(f"{self.url} is at {target.sha[:SHORT_COMMIT]}")
             return broken
         await self._check(target, allow_rewind)
         await self._adopt(target)
         return True
+
+    async def _bring_again(self, adopted: Adopted) -> None:
+        """A sparse clone that was made anew has no contents yet."""
+        lacking = await self.git.missing(one.oid for one in adopted.files.values() if one.oid)
+        if lacking:
+            await self._remote.fetch_blobs(lacking)
 
     # fetching
 
@@ -373,7 +381,8 @@ class Follower:
         world, old = self.world, self.adopted
         known = {one.oid: one.digest for one in (old.files.values() if old else ()) if one.digest is not None}
         folder, limits = self.settings.subdir, world.host.limits
-        found, self.read = await list_commit(self.git, self.blobs, target.sha, folder, limits, known)
+        bring = self._remote.fetch_blobs if self.settings.sparse else None
+        found, self.read = await list_commit(self.git, self.blobs, target.sha, folder, limits, known, bring)
         before = old.files if old is not None else {}
         fresh = {path for path, one in found.items() if before.get(path) != one}
         gone = before.keys() - found.keys()
@@ -500,6 +509,7 @@ def _access(config: Config, settings: Source) -> Access:
         ssh_key=_file(config, settings.ssh_key),
         known_hosts=_file(config, settings.known_hosts),
         timeout=settings.timeout_s,
+        sparse=settings.sparse,
         most=settings.max_clone_mib * 1024**2,
     )
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from timewright import log
@@ -19,6 +20,7 @@ from timewright.config import Config, Notify
 from timewright.core import notices, telling
 from timewright.core.digest import SHORT
 from timewright.core.errors import TimewrightError
+from timewright.core.masking import mask
 from timewright.core.notices import Kind
 from timewright.core.state import shown_health
 from timewright.core.telling import Ledger, Notice, Route
@@ -32,6 +34,7 @@ from timewright.world import Change, World
 _FACT: Final = "notify"
 _AT_ONCE: Final = 500  # rows of the history
 _BURST_S: Final = 0.5
+_GRACE_S: Final = 10.0  # Messenger ends by itself
 _RETRY_S: Final = 30.0
 _SEVERITY: Final[Mapping[Kind, str]] = {
     Kind.DEPLOYED: "success",
@@ -85,8 +88,7 @@ class Notifier:
         self._kept: Ledger | None = None
         self._news = asyncio.Event()
         for name, settings in self._settings.items():
-            post = Post(messenger_of(world.config, name, settings))
-            delivery.register(channel_of(name), post.deliver, timeout=settings.timeout_s + 10)
+            Post(name, messenger_of(world.config, name, settings), delivery, settings.timeout_s).register()
         world.listeners.append(self._on_change)
 
     async def run(self) -> None:
@@ -146,7 +148,7 @@ class Notifier:
             with outbox.whole():
                 failpoint("notify-before")
                 for route, text in letters:
-                    body = {"title": text.title, "body": text.body, "severity": text.severity, "done": []}
+                    body = {"title": text.title, "body": text.body, "severity": text.severity}
                     outbox.put(channel_of(route), text.key, body, now=now)
                 failpoint("notify-between")
                 self.world.state.set_fact(_FACT, ledger.as_json())
@@ -217,7 +219,7 @@ class Notifier:
             "owner": self._owner_of_row(row),
             "status": row.new if row.kind == "status" else str(record.status) if row.workflow_id else "",
             "health": row.new if row.kind == "health" else str(health) if row.workflow_id else "",
-            "because": row.because,
+            "because": mask(row.because),  # it goes to strangers
             "commit": commit.short if commit else "",
             "author": commit.author if commit else "",
             "subject": commit.subject if commit else "",
@@ -260,28 +262,50 @@ def setting_of(config: Config, name: str) -> str:
 
 
 class Post:
-    """The channel of one route."""
+    """The channel of one route. Each of its URLs has a channel of its own: one that is down or hangs holds up
+    no other. Which URL a channel is for is told by a digest of it."""
 
-    def __init__(self, messenger: Messenger) -> None:
-        self._messenger = messenger
+    def __init__(self, name: str, messenger: Messenger, delivery: Delivery, timeout: float) -> None:
+        self._name, self._messenger, self._delivery, self._timeout = name, messenger, delivery, timeout
         self._warned = ""
 
+    def register(self) -> None:
+        """Take the letters of the route, and those that wait for one of its URLs since the last run."""
+        self._delivery.register(channel_of(self._name), self.deliver)
+        with suppress(TimewrightError):  # said when there is something to send
+            for address in self._messenger.addresses():
+                self._outlet(address.mark)
+
     async def deliver(self, letter: Letter) -> None:
-        """Send a letter to the URLs that don't have it yet. Raises DeliveryError."""
+        """Make a letter for each URL. Raises DeliveryError."""
         self._warn()
-        words: Mapping[str, Any] = letter.body
-        done = set(words.get("done", ()))
         try:
-            sent = await self._messenger.send(words["title"], words["body"], words["severity"], done)
+            marks = [address.mark for address in self._messenger.addresses()]
         except TimewrightError as error:
             raise DeliveryError(f"{error.message} ({error.hint})") from None
-        failed = [one for one in sent if one.problem]
-        if not failed:
-            return
-        because = "; ".join(f"{one.where}: {one.problem}" for one in failed)
-        again = [one for one in failed if not one.for_good]
-        done |= {one.mark for one in sent} - {one.mark for one in again}
-        raise DeliveryError(because, transient=bool(again), body={**words, "done": sorted(done)})
+        outbox = self._delivery.outbox
+        with outbox.whole():
+            for mark in marks:
+                outbox.put(self._outlet(mark), letter.key, letter.body, now=letter.at)
+            outbox.done(letter.id)
+        self._delivery.poke()
+
+    def _outlet(self, mark: str) -> str:
+        channel = f"{channel_of(self._name)} {mark}"
+        self._delivery.register(channel, partial(self._send, mark), timeout=self._timeout + _GRACE_S)
+        return channel
+
+    async def _send(self, mark: str, letter: Letter) -> None:
+        words: Mapping[str, Any] = letter.body
+        try:
+            sent = await self._messenger.send(words["title"], words["body"], words["severity"], mark)
+        except TimewrightError as error:
+            raise DeliveryError(f"{error.message} ({error.hint})") from None
+        if not sent:
+            raise DeliveryError("its URL is not in the file any more", transient=False)
+        for one in sent:
+            if one.problem:
+                raise DeliveryError(f"{one.where}: {one.problem}", transient=not one.for_good)
 
     def _warn(self) -> None:
         exposed = self._messenger.exposed()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from timewright.cli.changes import MARKER
+from timewright.cli.comment import MARKER
 
 from tests.cli.conftest import Shell
 from tests.e2e.specs import greeter

@@ -108,6 +108,12 @@ def test_a_file_that_is_no_spec_is_a_failure_that_names_it() -> None:
     assert found.description == "bad.json: InvalidSpec: workflowId: is missing"
 
 
+def test_a_file_that_is_still_being_read_is_pending() -> None:
+    desired = Desired(True, settling=frozenset({"hello.json"}))
+    found = judge({"hello.json"}, desired, {"hello": GOOD}, {}, set(), prunes=True, tries=5)
+    assert (found.state, found.final) == (Landing.PENDING, False)
+
+
 def test_what_other_commits_broke_does_not_count() -> None:
     other = replace(GOOD, workflow_id="other", source="other.json", status=Status.DEPLOYMENT_FAILED)
     both = (SPEC, make_wanted("other"))

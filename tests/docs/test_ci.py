@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from timewright.cli.comment import MARKER
 from timewright.cli.main import cli
 from timewright.edge.source import is_spec_name
 
@@ -33,6 +36,29 @@ def commands(text: str) -> Iterator[list[str]]:
         words = shlex.split(re.sub(r"[<>].*", "", line), comments=True)
         if words[:1] == ["timewright"]:
             yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(("code", "passes"), [(0, True), (3, True), (1, False), (2, False), (127, False)])
+def test_a_job_passes_only_for_a_plan_that_is_not_refused(page: Path, code: int, passes: bool) -> None:
+    [line] = [
+        line
+        for text in scripts(yaml.safe_load(page.read_text()))
+        for line in text.splitlines()
+        if 'test "$code"' in line
+    ]
+    done = subprocess.run(["sh", "-c", line], env={**os.environ, "code": str(code)}, check=False)
+    assert (done.returncode == 0) == passes
+
+
+def test_the_comment_is_found_by_the_line_that_plan_writes() -> None:
+    assert f'startswith("{MARKER}")' in PAGES[0].read_text()
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    used = re.findall(r"uses: (\S+)", PAGES[0].read_text())
+    assert used
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name) for name in used)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from timewright.core.gitwords import Fault
 from timewright.edge.git import LINK, Git, GitError, find
+from timewright.edge.gitremote import Access, Remote
 
 
 def git(where: Path, *words: str, **env: str) -> str:
@@ -158,3 +159,29 @@ async def test_a_path_that_is_no_utf8_keeps_its_bytes(work: Path) -> None:
     head = await repo.resolve("HEAD") or ""
     assert name in [entry.path for entry in await repo.tree(head)]
     assert name in await repo.origins(head, "", {name})
+
+
+async def test_settings_of_the_folder_that_we_run_in_do_not_count(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    git(work, "config", "core.sshCommand", f"touch {canary}; false")
+    git(work, "config", "credential.helper", f"!touch {canary}")
+    git(work, "config", "url.ssh://127.0.0.1:1/.insteadOf", f"file://{work}")
+    monkeypatch.chdir(work)
+    _, refs = await Remote(Access(f"file://{work}"), tmp_path / "clone.git").refs("HEAD")
+    assert "HEAD" in refs
+    assert not canary.exists()
+
+
+async def test_the_ssh_command_of_this_users_git_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    settings = tmp_path / "gitconfig"
+    settings.write_text(f'[core]\n\tsshCommand = "echo mine >> {said}; false"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.delenv("GIT_SSH_COMMAND", raising=False)
+    with pytest.raises(GitError):
+        await Remote(Access("ssh://git@127.0.0.1:1/x"), tmp_path / "clone.git").refs("HEAD")
+    assert said.read_text().startswith("mine")

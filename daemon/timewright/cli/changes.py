@@ -10,35 +10,27 @@ from typing import Any
 
 import click
 
-from timewright.cli.common import console, print_json, printable, safe
+from timewright.cli.comment import as_markdown, details, summary
+from timewright.cli.common import console, print_json, safe
 from timewright.cli.formats import ERROR, WARNING, Finding, Result, as_github
 from timewright.cli.offline import offline_host
 from timewright.comparing import State, StateReader, changes, policy_of
 from timewright.config import Config
 from timewright.core.errors import Problem, TimewrightError
-from timewright.edge.git import Git, Place, find
+from timewright.core.sources import is_code
+from timewright.edge.git import Git, GitError, Place, find
 
 View = dict[str, Any]
 FORMATS = ("text", "json", "markdown", "github")
-#: By which a bot finds its own comment, to update it.
-MARKER = "<!-- timewright plan -->"
 _SIGNS = {
     "new": ("+", "green"),
     "update": ("~", "yellow"),
     "move": (">", "dim"),
+    "settings": (">", "dim"),
     "undeploy": ("-", "red"),
     "refuse": ("!", "red"),
     "hold": ("=", "yellow"),
 }
-_WORDS = {
-    "new": "deployed anew",
-    "update": "updated",
-    "move": "moved",
-    "undeploy": "undeployed",
-    "refuse": "refused",
-    "hold": "held back",
-}
-_MOST_DIFF = 30_000  # characters in a comment: GitHub takes 65,536
 
 
 def make(config: Config, old: str, new: str, folder: str | None, *, merge_base: bool, diff: bool) -> View:
@@ -59,24 +51,50 @@ async def _make(
     git = Git(place.git_dir)
     below = _folder(config, place, folder)
     start, end = await _resolve(git, old), await _resolve(git, new) if new else ""
-    if merge_base:
-        base = await git.merge_base(start, end or await _resolve(git, "HEAD"))
-        if base is None:
-            raise TimewrightError(f"{old} and {new or 'HEAD'} have no common commit here", hint=_FETCH)
-        start = base
-    reader = StateReader(offline_host(config))
-    before = await reader.commit(git, old, start, below)
-    if end:
-        after: State = await reader.commit(git, new, end, below)
-    else:
-        after = await reader.folder("the work tree", place.top / below)
+    try:
+        before, after = await _read(
+            config, git, place, (old, start), (new, end), below, merge_base=merge_base
+        )
+    except GitError as error:
+        raise TimewrightError(f"this clone can't be read: {error.message}", hint=_PARTIAL) from None
+    if after.desired.complete and not (before.desired.items or after.desired.items):
+        raise TimewrightError(
+            f"neither {before.title} nor {after.title} has specs in {below or 'the repository'}",
+            hint="--path says where the specs are, from where you are",
+        )
     one = config.followed[0]
     said = one.settings.prune if "source.prune" in config.origin else True
     view = changes(before, after, policy_of(said, one.settings.max_deletes), with_diff=diff)
     return {**view, "folder": below}
 
 
+async def _read(
+    config: Config,
+    git: Git,
+    place: Place,
+    old: tuple[str, str],
+    new: tuple[str, str],
+    below: str,
+    *,
+    merge_base: bool,
+) -> tuple[State, State]:
+    """Both states of the folder `below`. `old`, `new`: (as asked for, commit; '' for the work tree)."""
+    start, end = old[1], new[1]
+    if merge_base:
+        base = await git.merge_base(start, end or await _resolve(git, "HEAD"))
+        if base is None:
+            names = f"{old[0]} and {new[0] or 'HEAD'}"
+            raise TimewrightError(f"{names} have no common commit here", hint=_FETCH)
+        start = base
+    reader = StateReader(offline_host(config))
+    before = await reader.commit(git, old[0], start, below)
+    if end:
+        return before, await reader.commit(git, new[0], end, below)
+    return before, await reader.folder("the work tree", place.top / below)
+
+
 _FETCH = "a shallow clone has few commits: git fetch --unshallow, or fetch-depth: 0 for actions/checkout"
+_PARTIAL = "a partial clone (--filter) lacks contents, which are not fetched here: clone without a filter"
 
 
 async def _resolve(git: Git, ref: str) -> str:
@@ -148,7 +166,7 @@ def _print(view: View) -> None:
         name = safe(action["workflowId"] or action.get("source") or "(a file)")
         still = "still refused: " if action.get("before") else ""
         out.print(f"[{style}]{sign} {action['change']:9}[/] {name}: {still}{safe(action['because'])}")
-        for line in _details(action):
+        for line in details(action):
             out.print(f"    {safe(line)}")
         for file in action.get("files") or ():
             if file.get("diff"):
@@ -159,101 +177,25 @@ def _print(view: View) -> None:
         if pool["others"]:
             others = safe(", ".join(pool["others"]))
             out.print(f"pool {safe(pool['pool'])} gets another bundle, which {others} share")
-    out.print(_summary(view))
-
-
-def _summary(view: View) -> str:
-    counts = {
-        word: sum(action["change"] == change for action in view["actions"]) for change, word in _WORDS.items()
-    }
-    told = [f"{count} {word}" for word, count in counts.items() if count]
-    left = view["specs"] - counts["deployed anew"] - counts["updated"] - counts["moved"]
-    return (
-        ", ".join([*told, f"{max(0, left)} as they are"])
-        if told
-        else f"Nothing changes: {view['specs']} specs."
-    )
-
-
-def _details(action: View) -> Iterator[str]:
-    """What of a workflow changes, a line each."""
-    for file in action.get("files") or ():
-        yield f"{file['change']} {file['path']}"
-    for what in ("dependencies", "options", "placement", "versions"):
-        for change in action.get(what) or ():
-            yield f"{change['name']}: {_value(change['old'])} → {_value(change['new'])}"
-    for what, title in (("env", "env"), ("workflowTypes", "workflow type"), ("activities", "activity")):
-        names = action.get(what) or {}
-        for word in ("added", "removed", "changed"):
-            yield from (f"{title} {name} {word}" for name in names.get(word, ()))
-    for problem in action.get("problems") or ():
-        yield f"- {Problem(**problem)}"
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else str(value)
-
-
-def as_markdown(view: View) -> str:
-    """A comment for a pull request."""
-    lines = [MARKER, "### timewright plan", ""]
-    if not view["complete"]:
-        lines += [f"**The specs can't be read completely**: {_md(view['problem'] or '')}", ""]
-    if view["actions"]:
-        lines += ["| | workflow | why | what |", "|---|---|---|---|"]
-        for action in view["actions"]:
-            name = action["workflowId"] or action.get("source") or ""
-            word = "still refused" if action.get("before") else _WORDS[action["change"]]
-            what = "<br>".join(_md(line) for line in _details(action))
-            lines.append(f"| {word} | {_code(name)} | {_md(action['because'])} | {what} |")
-        lines.append("")
-    for pool in view["pools"]:
-        if pool["others"]:
-            others = ", ".join(_code(name) for name in pool["others"])
-            lines += [f"Pool {_code(pool['pool'])} gets another bundle, which {others} share.", ""]
-    lines += _diffs(view)
-    lines.append(_md(_summary(view)))
-    return "\n".join(lines)
-
-
-def _diffs(view: View) -> list[str]:
-    lines: list[str] = []
-    room = _MOST_DIFF
-    for action in view["actions"]:
-        texts = [file["diff"] for file in action.get("files") or () if file.get("diff")]
-        text = "\n".join(texts)
-        if not text:
-            continue
-        if len(text) > room:
-            return [*lines, "More differs than a comment has room for.", ""]
-        room -= len(text)
-        fence = "`" * 8  # more than code is likely to have
-        lines += [f"<details><summary>{_md(action['workflowId'])}</summary>", "", f"{fence}diff", text, fence]
-        lines += ["", "</details>", ""]
-    return lines
-
-
-def _md(text: str) -> str:
-    """Text of a stranger in a table's cell: no markup, no link, nobody mentioned."""
-    found = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for char in "\\`*_{}[]#|~!":
-        found = found.replace(char, f"\\{char}")
-    return found.replace("@", "@\u200b").replace("://", ":\u200b//")
-
-
-def _code(text: str) -> str:
-    return "`" + printable(text).replace("`", "'").replace("|", "\\|") + "`"
+    out.print(summary(view))
 
 
 def _results(view: View) -> Iterator[Result]:
-    """What is refused, and what will be undeployed, as annotations."""
+    """What is refused, and what will be undeployed, as annotations: these of no file, since it is gone."""
     prefix = f"{view['folder']}/" if view["folder"] else ""
     for action in view["actions"]:
         name = action["workflowId"]
         if action["change"] == "refuse":
             level = WARNING if action["before"] else ERROR
             problems = [Problem(**problem) for problem in action["problems"]]
-            found = tuple(Finding(level, action["reason"], problem) for problem in problems)
+            found = tuple(_finding(level, action["reason"], problem) for problem in problems)
             yield Result(prefix + action["source"], name, found)
         elif action["change"] in ("undeploy", "hold"):
-            yield Result(prefix, name, (Finding(WARNING, "Plan", Problem(name or "", action["because"])),))
+            yield Result("", name, (Finding(WARNING, "Plan", Problem(name or "", action["because"])),))
+
+
+def _finding(level: str, reason: str, problem: Problem) -> Finding:
+    """With its line, where that is one of the document and not of a file in it."""
+    if is_code(problem.where) or problem.where in ("package.json", "tsconfig.json"):
+        return Finding(level, reason, problem, in_code=True)
+    return Finding(level, reason, problem, problem.line, problem.column)

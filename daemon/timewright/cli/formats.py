@@ -109,7 +109,7 @@ def as_github(results: Sequence[Result]) -> str:
     for result in results:
         for finding in result.findings:
             fields = {
-                "file": result.file,
+                "file": result.file or None,
                 "line": finding.line,
                 "col": finding.column,
                 "title": finding.reason,

@@ -58,6 +58,8 @@ def command(files: tuple[str, ...], parse_only: bool, strict: bool, form: str, a
         results = [replace(result, findings=tuple(map(_strictly, result.findings))) for result in results]
     text = FORMATS["json" if as_json else form](results)
     click.echo(_painted(text) if form == "text" and not as_json else text, nl=False)
+    if parse_only and form == "text" and not as_json:
+        click.echo("Note: documents only; types, packages and bundles were not checked.", err=True)
     sys.exit(1 if any(result.errors for result in results) else 0)
 
 

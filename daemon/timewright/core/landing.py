@@ -116,8 +116,10 @@ def _all(
             yield _Found(item.workflow_id or item.source, Landing.FAILURE, _broken(item))
         else:
             yield _Found(item.workflow_id, Landing.FAILURE, _broken(item))
+    for path in sorted(paths & desired.settling):
+        yield _Found(path, Landing.PENDING, "still being read", False)
     for record in records.values():
-        if record.source in paths and record.workflow_id not in spoken:
+        if record.source in paths - desired.settling and record.workflow_id not in spoken:
             yield _gone(record, busy, prunes=prunes)
 
 

@@ -70,10 +70,10 @@ class Ledger:
 
     def as_json(self) -> dict[str, Any]:
         books = {
-            name: {**vars(book), "told": {key: vars(told) for key, told in book.told.items()}}
+            name: {**vars(book), "told": {key: [*vars(told).values()] for key, told in book.told.items()}}
             for name, book in self.books.items()
         }
-        holding = {name: vars(item) for name, item in self.holding.items()}
+        holding = {name: [*vars(item).values()] for name, item in self.holding.items()}
         return {"cursor": self.cursor, "holding": holding, "books": books}
 
     @staticmethod
@@ -82,13 +82,13 @@ class Ledger:
         books = {
             name: Book(
                 book["since"],
-                {key: Told(**told) for key, told in book["told"].items()},
+                {key: Told(*told) for key, told in book["told"].items()},
                 tuple(book["sent"]),
                 {kind: (count, tuple(names)) for kind, (count, names) in book["held"].items()},
             )
             for name, book in content["books"].items()
         }
-        holding = {key: Holding(**item) for key, item in content["holding"].items()}
+        holding = {key: Holding(*item) for key, item in content["holding"].items()}
         return Ledger(int(content["cursor"]), holding, books)
 
 
@@ -174,31 +174,30 @@ def due(
         book = ledger.books[route.name]
         told = {key: item for key, item in book.told.items() if item.stands or now < item.at + route.repeat_s}
         for name, item in ledger.holding.items():
+            known = told.get(name)
+            if known is not None and known.stands and known.event == item.event:
+                continue  # most of them: thousands hold when a worker host is down
             kind, subject = split(name)
             workflow = "" if kind is Kind.SOURCE else subject
             if kind not in route.on or item.event <= book.since:
                 continue
             if not concerns(workflow, owner(name), route.workflows, route.owners):
                 continue
-            at = _when(item, told.get(name), route)
-            if at is not None and at <= now:
+            at = _when(item, known, route)
+            if at <= now:
                 told[name] = Told(item.event, now, item.mark)
                 notices.append(Notice(route.name, kind, item.event))
-            elif at is not None:
+            else:
                 later.append(at)
         books[route.name] = replace(book, told=told)
     return replace(ledger, books={**ledger.books, **books}), notices, min(later, default=None)
 
 
-def _when(item: Holding, told: Told | None, route: Route) -> float | None:
-    """When a condition is to be told; None: it was, and nothing is new."""
+def _when(item: Holding, told: Told | None, route: Route) -> float:
+    """When a condition is to be told, of which the route may have been told before."""
     settled = item.at + (route.settle_s if item.settles else 0)
-    if told is None:
+    if told is None or told.mark != item.mark:
         return settled
-    if told.mark != item.mark:
-        return settled
-    if told.stands and told.event == item.event:
-        return None
     return max(settled, told.at + route.repeat_s)
 
 

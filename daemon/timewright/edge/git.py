@@ -42,6 +42,8 @@ _LOCAL = re.compile(
     r"COMMON_DIR|CONFIG|CONFIG_PARAMETERS|CONFIG_COUNT|CONFIG_KEY_\d+|CONFIG_VALUE_\d+|GRAFT_FILE|"
     r"SHALLOW_FILE|REPLACE_REF_BASE|INTERNAL_\w+|QUARANTINE_PATH|EXTERNAL_DIFF|PAGER|EDITOR|TRACE\w*|REDIRECT\w*)$"
 )
+#: Where git runs: from a folder of specs it would take up the settings of a `.git` that lies there.
+_NOWHERE = Path("/")
 _LOG_COMMITS = 20_000  # looked through for who changed what; what is older names the head
 
 
@@ -108,7 +110,11 @@ async def run(
     there, and for one that takes longer than `timeout` seconds."""
     try:
         done = await process.run(
-            ["git", *settings(config), *arguments], env=environment(env), stdin=stdin, timeout=timeout
+            ["git", *settings(config), *arguments],
+            cwd=_NOWHERE,
+            env=environment(env),
+            stdin=stdin,
+            timeout=timeout,
         )
     except TimeoutError:
         raise GitError(
@@ -186,11 +192,18 @@ class Git:
         """Those commits, oldest first."""
         return (await self._run("rev-list", "--reverse", f"{old}..{new}")).decode().split()
 
-    async def tree(self, sha: str, folder: str = "") -> list[Entry]:
-        """All files of a commit below `folder`. A folder that isn't there has none."""
+    async def missing(self, oids: Iterable[str]) -> list[str]:
+        """Which objects are not here."""
+        asked = "".join(f"{oid}\n" for oid in dict.fromkeys(oids)).encode()
+        listed = await self._run("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked)
+        return [line.split()[0].decode() for line in listed.splitlines() if line.endswith(b" missing")]
+
+    async def tree(self, sha: str, folder: str = "", *, sizes: bool = True) -> list[Entry]:
+        """All files of a commit below `folder`. A folder that isn't there has none. Without `sizes` nothing
+        is looked at but names: of a partial clone not all contents are here."""
         base = posixpath.normpath(folder).strip("/") if folder else ""
         base = "" if base == "." else base
-        words = ["ls-tree", "-r", "-z", "-l", "--full-tree", sha]
+        words = ["ls-tree", "-r", "-z", *(["-l"] if sizes else []), "--full-tree", sha]
         listed = await self._run(*words, *(("--", f":(literal){base}/") if base else ()))
         cut = len(base) + 1 if base else 0
         return [_entry(line, cut) for line in listed.split(b"\0") if line]
@@ -233,7 +246,7 @@ class Git:
     async def reader(self) -> AsyncIterator[BlobReader]:
         """One process that hands out blobs, for as long as the block lasts."""
         words: list[str | Path] = ["git", *settings(), "--git-dir", self.git_dir, "cat-file", "--batch"]
-        child = await process.start(words, env=environment())
+        child = await process.start(words, cwd=_NOWHERE, env=environment())
         try:
             yield BlobReader(child)
         finally:
@@ -318,9 +331,10 @@ class Blobs:
 
 
 def _entry(line: bytes, cut: int) -> Entry:
-    """`100644 blob OID      12\\tpath`; `cut`: characters of the folder's name."""
+    """`100644 blob OID      12\\tpath`, or the same without the size; `cut`: characters of the folder's
+    name."""
     meta, _, path = line.partition(b"\t")
-    mode, _, oid, size = meta.split()
+    mode, _, oid, size = (*meta.split(), b"-")[:4]
     name = path.decode("utf-8", "surrogateescape")
     return Entry(name[cut:], mode.decode(), oid.decode(), int(size) if size.isdigit() else -1)
 

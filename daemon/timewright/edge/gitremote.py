@@ -67,6 +67,7 @@ class Access:
     ssh_key: Path | None = None
     known_hosts: Path | None = None
     timeout: float = 120.0
+    sparse: bool = False  # contents only as they are asked for
     most: int = 2 * 1024**3
 
 
@@ -80,9 +81,8 @@ class Remote:
     async def refs(self, *names: str) -> tuple[str, Mapping[str, str]]:
         """The remote's default branch and its refs that match `names`. Raises GitError."""
         words = ["ls-remote", "--symref", "--", self.access.url, *names]
-        done = await run(
-            words, env=self._environment(), config=_FETCH, timeout=min(self.access.timeout, 60.0)
-        )
+        env = await self._environment()
+        done = await run(words, env=env, config=_FETCH, timeout=min(self.access.timeout, 60.0))
         return parse_ls_remote(done.stdout.decode("utf-8", "replace"))
 
     async def fetch(self, *refspecs: str, depth: int = 0, deepen: int = 0) -> None:
@@ -97,9 +97,37 @@ class Remote:
             words.append("--unshallow")
         first = not (self.git_dir / "refs" / "timewright").exists()
         patience = self.access.timeout * (_CLONE_PATIENCE if first else 1)
-        words += ["--", self.access.url, *refspecs]
-        fetching = asyncio.ensure_future(run(words, env=self._environment(), config=_FETCH, timeout=patience))
-        await self._bounded(fetching)
+        await self._fetch(words, refspecs, patience)
+
+    async def fetch_blobs(self, oids: Sequence[str]) -> None:
+        """Fetch contents that a sparse fetch has left out. Raises GitError."""
+        words: list[str | Path] = ["--git-dir", self.git_dir, "fetch", "--quiet", "--no-tags", "--stdin"]
+        words += ["--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance"]
+        lines = "".join(f"{oid}\n" for oid in oids).encode()
+        await self._fetch(words, (), self.access.timeout * _CLONE_PATIENCE, lines)
+
+    async def _fetch(
+        self, words: list[str | Path], refspecs: Sequence[str], patience: float, stdin: bytes | None = None
+    ) -> None:
+        config = dict(_FETCH)
+        if self.access.sparse:
+            config |= {"fetch.negotiationAlgorithm": "noop"} if stdin is not None else {}
+            config |= {f"remote.origin.{key}": value for key, value in self._promisor().items()}
+            words = [*words, "--filter=blob:none", "--", "origin"]
+        else:
+            words = [*words, "--", self.access.url]
+        env = await self._environment()
+        fetching = asyncio.ensure_future(
+            run([*words, *refspecs], env=env, config=config, timeout=patience, stdin=stdin)
+        )
+        try:
+            await self._bounded(fetching)
+        finally:
+            self._configure()  # git has noted down that it may fetch what is missing: reading never does
+
+    def _promisor(self) -> dict[str, str]:
+        """What makes a remote one of a partial clone, for one command."""
+        return {"url": self.access.url, "promisor": "true", "partialclonefilter": "blob:none"}
 
     async def _bounded(self, fetching: asyncio.Future[process.Finished]) -> None:
         """Wait for a fetch, and end it when it brings more than the clone may have."""
@@ -124,9 +152,12 @@ class Remote:
             (self.git_dir / "objects" / "pack").mkdir(parents=True)
             (self.git_dir / "refs").mkdir()
             files.write(self.git_dir / "HEAD", b"ref: refs/heads/none\n")
-        if not _holds(self.git_dir / "config", _CONFIG):
-            files.replace(self.git_dir / "config", _CONFIG)
+        self._configure()
         sweep(self.git_dir)
+
+    def _configure(self) -> None:
+        if self.git_dir.is_dir() and not _holds(self.git_dir / "config", _CONFIG):
+            files.replace(self.git_dir / "config", _CONFIG)
 
     def rebuild(self) -> None:
         """Throw the clone away; the next fetch makes a new one."""
@@ -140,13 +171,15 @@ class Remote:
         """Pack the clone anew when `config` (gc.auto, gc.autoPackLimit) says that it is time."""
         words: list[str | Path] = ["--git-dir", self.git_dir, "gc", "--auto", "--quiet"]
         pruned = {"gc.pruneExpire": "1.day.ago", "gc.reflogExpire": "now"}
+        if self.access.sparse:
+            pruned |= {f"remote.origin.{key}": value for key, value in self._promisor().items()}
         await run(words, config={**pruned, **config}, timeout=self.access.timeout * _CLONE_PATIENCE)
 
     # who we are
 
-    def _environment(self) -> dict[str, str]:
+    async def _environment(self) -> dict[str, str]:
         """Raises GitError when the token can't be read: it is read again for each command."""
-        found = {"GIT_ALLOW_PROTOCOL": _PROTOCOLS, "GIT_SSH_COMMAND": self._ssh()}
+        found = {"GIT_ALLOW_PROTOCOL": _PROTOCOLS, "GIT_SSH_COMMAND": await self._ssh()}
         token = self._token()
         if token:
             parts = urlsplit(self.access.url)
@@ -162,8 +195,14 @@ class Remote:
             }
         return found
 
-    def _ssh(self) -> str:
-        access, base = self.access, os.environ.get("GIT_SSH_COMMAND", "ssh")
+    async def _ssh(self) -> str:
+        """The ssh command, as the environment or this user's git has it, with what we add to it."""
+        access, base = self.access, os.environ.get("GIT_SSH_COMMAND", "")
+        for scope in ("--global", "--system"):
+            if not base:
+                found = await run(["config", scope, "--get", "core.sshCommand"], ok=(0, 1, 128))
+                base = found.stdout.decode("utf-8", "replace").strip()
+        base = base or "ssh"
         words = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
         if access.ssh_key is not None:
             words += ["-i", str(access.ssh_key), "-o", "IdentitiesOnly=yes"]

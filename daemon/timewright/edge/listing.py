@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -77,16 +78,28 @@ class Adopted:
 
 
 async def list_commit(
-    git: Git, blobs: Blobs, sha: str, folder: str, limits: Limits, known: Mapping[str, str]
+    git: Git,
+    blobs: Blobs,
+    sha: str,
+    folder: str,
+    limits: Limits,
+    known: Mapping[str, str],
+    bring: Callable[[Sequence[str]], Awaitable[None]] | None = None,
 ) -> tuple[dict[str, Listed], int]:
     """The specs and policies of a commit below `folder`, and how many contents were read. `known`: SHA-256
-    of blobs that were read before, by id. Raises GitError; a blob that is missing or damaged does, too."""
-    entries = [entry for entry in await git.tree(sha, folder) if _is_followed(entry)]
+    of blobs that were read before, by id. `bring`: of a partial clone, fetches blobs that are not here.
+    Raises GitError; a blob that is missing or damaged does, too."""
+    entries = [entry for entry in await git.tree(sha, folder, sizes=bring is None) if _is_followed(entry)]
     if len(entries) > MAX_SPECS:
         raise GitError(
             Fault.OTHER, f"the commit has more than {MAX_SPECS:,} specs", hint="is source.subdir right?"
         )
-    targets = await _targets(git, sha, folder, [entry.path for entry in entries if entry.mode == LINK])
+    if bring is not None and (lacking := await git.missing(entry.oid for entry in entries)):
+        await bring(lacking)
+    links = {entry.path: entry.oid for entry in entries if entry.mode == LINK}
+    if bring is not None and (lacking := await _lacking_targets(git, blobs, sha, folder, links)):
+        await bring(lacking)
+    targets = await _targets(git, sha, folder, list(links))
     found: dict[str, Listed] = {}
     read = 0
     for entry in entries:
@@ -139,6 +152,20 @@ async def _digest(blobs: Blobs, oid: str, path: str, limits: Limits) -> tuple[st
     data = await blobs.read(oid)
     problem = _too_large(path, len(data), limits)
     return (None, problem) if problem is not None else (hashlib.sha256(data).hexdigest(), None)
+
+
+async def _lacking_targets(
+    git: Git, blobs: Blobs, sha: str, folder: str, links: Mapping[str, str]
+) -> list[str]:
+    """Contents outside of the folder that links lead to, and that a partial clone does not have yet."""
+    if not links:
+        return []
+    paths = set()
+    for path, oid in links.items():
+        text = (await blobs.read(oid)).decode("utf-8", "surrogateescape")
+        paths.add(posixpath.normpath(posixpath.join(folder, posixpath.dirname(path), text)))
+    everything = await git.tree(sha, sizes=False)
+    return await git.missing(entry.oid for entry in everything if entry.path in paths)
 
 
 async def _targets(git: Git, sha: str, folder: str, links: list[str]) -> dict[str, str | None]:

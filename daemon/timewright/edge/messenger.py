@@ -8,9 +8,10 @@ import asyncio
 import logging
 import re
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -84,12 +85,12 @@ class Messenger:
                 return f"{self._setting} {self._path} can be used by all users (mode {mode:04o}); chmod o= it"
         return ""
 
-    async def send(
-        self, title: str, body: str, severity: str, skip: Collection[str] = ()
-    ) -> tuple[Sent, ...]:
-        """Send to all URLs at once, but those with a mark in `skip`. `severity`: info, success, warning or
+    async def send(self, title: str, body: str, severity: str, only: str = "") -> tuple[Sent, ...]:
+        """Send to all URLs at once, or to the one with the mark `only`. `severity`: info, success, warning or
         failure. Each has its own thread and time: none holds up another. Raises TimewrightError."""
-        found = [address for address in self.addresses() if address.mark not in skip]
+        found = [address for address in self.addresses() if only in ("", address.mark)]
+        if found:
+            await asyncio.to_thread(_load)
         return tuple(await asyncio.gather(*(self._send(address, title, body, severity) for address in found)))
 
     async def where(self) -> tuple[str, ...]:
@@ -177,14 +178,24 @@ def _failed(plain: Sent, lines: list[str]) -> Sent:
 
 
 def _asset() -> Any:
+    """Apprise's settings: what we send is no markup, and goes out in the thread that asks. (With a limit of
+    its own Apprise starts threads that the end of the process waits for.)"""
     import apprise
 
-    asset = apprise.AppriseAsset(async_mode=False, interpret_escapes=False, interpret_emojis=False)
+    asset = apprise.AppriseAsset(
+        service_timeout=0, async_mode=False, interpret_escapes=False, interpret_emojis=False
+    )
     asset.app_id, asset.app_desc = "timewright", "timewright"
     return asset
 
 
 _READING: Final = threading.Lock()  # Apprise loads its plugins at the first URL
+
+
+@cache
+def _load() -> None:
+    """Have Apprise and its plugins at hand: that takes a second, and is no URL's time."""
+    _server("json://localhost")
 
 
 def _server(url: str) -> Any:

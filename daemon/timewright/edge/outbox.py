@@ -96,11 +96,10 @@ class Outbox:
         """It was delivered, or is given up."""
         self._db.execute("DELETE FROM outbox WHERE id = ?", [letter_id])
 
-    def retry(self, letter: Letter, at: float, error: str, body: Mapping[str, Any] | None = None) -> None:
-        """Try it again at a moment. `body`: what is left of it, where a part was delivered."""
+    def retry(self, letter_id: int, at: float, error: str) -> None:
+        """Try it again at a moment."""
         self._db.execute(
-            "UPDATE outbox SET tries = tries + 1, next_at = ?, error = ?, body = ? WHERE id = ?",
-            [at, error, json.dumps(letter.body if body is None else body, ensure_ascii=False), letter.id],
+            "UPDATE outbox SET tries = tries + 1, next_at = ?, error = ? WHERE id = ?", [at, error, letter_id]
         )
 
     def waiting(self, channel: str) -> int:
