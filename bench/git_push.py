@@ -194,7 +194,8 @@ async def measure(rounds: int) -> dict[str, Any]:
             for number in range(1, rounds + 1):
                 for name, peer in peers.items():
                     samples[name].append(await peer(f"w{number}"))
-                print(f"round {number}/{rounds}", flush=True)
+                found = ", ".join(f"{name} {taken[-1]:.2f} s" for name, taken in samples.items())
+                print(f"round {number}/{rounds}: {found}", flush=True)
     finally:
         for sync in syncs:
             sync.stop()

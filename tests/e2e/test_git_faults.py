@@ -66,7 +66,7 @@ async def test_a_remote_that_fails_for_a_while_changes_nothing_and_is_told(
     assert words in host.cli("status").stdout
     await host.until_told("Unreachable", words)
     await _still(host, first)
-    done = host.cli("reconcile", "--wait", "--timeout", "1s")
+    done = host.cli("reconcile", "--wait", "--timeout", "5s")
     assert done.returncode == 1
     assert words in done.stderr or fault == "hang", done.stderr
 
