@@ -251,7 +251,7 @@ class Control(Looking):
         be when that is done. `allow_rewind` (admins only): follow what is found even if it does not descend
         from what is followed; once, and only `revision` where it is given."""
         one = next((one for one in self.world.sources.followed if one.title == name), None)
-        if one is None or (one.settings.owner and not actor.sees(one.settings.owner)):
+        if one is None or not self._sees_source(actor, one):
             raise self._no_source(actor, name)
         need(actor, Role.ADMIN if allow_rewind else Role.DEPLOYER)
         why = f"{actor.name} asked for it" + (f": {reason}" if reason else "")

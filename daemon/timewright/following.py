@@ -484,7 +484,8 @@ class Follower:
             return
         text = f"source {self.name}: {because}" + (f" ({hint})" if hint else "")
         commit = self.adopted.commit if self.adopted is not None and not bad else None
-        self.world.tell_source(self._told, state, text, commit.sha if commit is not None else "")
+        revision = commit.sha if commit is not None else ""
+        self.world.tell_source(self._told, state, text, revision, self.name)
         self._told = state
 
     def _anchor(self) -> str:

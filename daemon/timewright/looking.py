@@ -16,6 +16,7 @@ from timewright.core.state import Record, Status
 from timewright.diffing import diff_view
 from timewright.drift import drift_view
 from timewright.edge.desk import Operation
+from timewright.edge.statefile import Event
 from timewright.landings import state_of
 from timewright.policies import Defaults
 from timewright.reconcile import Reconciler
@@ -78,16 +79,30 @@ class Looking:
 
     def sources(self, actor: Actor) -> list[View]:
         """views.source_view of all that the actor may see: those without an owner are everybody's."""
-        found = [self._source(one) for one in self.world.sources.followed]
-        return [views.source_view(one) for one in found if not one.owner or actor.sees(one.owner)]
+        found = [one for one in self.world.sources.followed if self._sees_source(actor, one)]
+        return [self._source_view(actor, self._source(one)) for one in found]
+
+    def _sees_source(self, actor: Actor, one: Followed) -> bool:
+        return not one.settings.owner or actor.sees(one.settings.owner)
+
+    def _source_view(self, actor: Actor, state: SourceState) -> View:
+        """The view, without what it says of workflows that the actor doesn't see."""
+        view = views.source_view(state)
+        rollout = view["rollout"]
+        if actor.owners is None or rollout is None:
+            return view
+        seen = {record.workflow_id for record in self._visible(actor)}
+        own = {key: [name for name in rollout[key] if name in seen] for key in ("workflows", "failed")}
+        told = rollout["description"] if seen.issuperset(rollout["workflows"]) else str(rollout["state"])
+        return {**view, "rollout": {**rollout, **own, "description": told}}
 
     async def source(self, actor: Actor, name: str, revision: str = "") -> View:
         """views.source_view of one, with `contains`: whether the commit that it stands at has `revision` in
         its history (null: none was asked for). Of a folder, `rollout` is about all of it. Raises
         NOT_FOUND."""
         for one in self.world.sources.followed:
-            if one.title == name and (not one.settings.owner or actor.sees(one.settings.owner)):
-                view = views.source_view(self._source(one, whole=True))
+            if one.title == name and self._sees_source(actor, one):
+                view = self._source_view(actor, self._source(one, whole=True))
                 view["contains"] = await self._contains(one, revision) if revision else None
                 return view
         raise self._no_source(actor, name)
@@ -142,7 +157,15 @@ class Looking:
         only = None
         if actor.owners is not None:
             only = [ALL, *(record.workflow_id for record in self._visible(actor))]
-        events = self.world.state.history(workflow_id, after=after, last=last, first=first, only=only)
+        hidden = {one.title for one in self.world.sources.followed if not self._sees_source(actor, one)}
+        events: list[Event] = []
+        while True:
+            rows = self.world.state.history(workflow_id, after=after, last=last, first=first, only=only)
+            events += [row for row in rows if row.kind != "source" or row.source not in hidden]
+            if not first or len(rows) < first or len(events) >= first:
+                break
+            after = rows[-1].id  # what was left out may not look like the end
+        events = events[:first] if first else events
         return [views.event_view(event, self.world.commit) for event in events]
 
     async def wait_for_event(self, after: int, timeout: float) -> None:  # noqa: ASYNC109

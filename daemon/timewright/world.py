@@ -97,10 +97,10 @@ class World:
         commit = self.commit(revision)
         return f"git:{commit.author}" if commit is not None and not commit.dirty else SOURCE
 
-    def tell_source(self, old: str, new: str, because: str, revision: str) -> None:
-        """A source has changed: a row of history and a line in the log."""
+    def tell_source(self, old: str, new: str, because: str, revision: str, name: str = "") -> None:
+        """A source has changed: a row of history, whose `source` is its name, and a line in the log."""
         actor = self.author(revision) if revision else ""
-        self.change("", "source", old, new, because, actor=actor, revision=revision)
+        self.change("", "source", old, new, because, actor=actor, revision=revision, source=name)
 
     # what was reverted
 
