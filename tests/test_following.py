@@ -258,3 +258,19 @@ async def test_a_sparse_clone_has_only_what_it_needs(tmp_path: Path) -> None:
         third = repo.push("Third", {"flows/a.json": greeter("a", "z")})
         await follow(made, follower)
         assert made.world.record("a").revision == third
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+async def test_what_a_link_leads_to_is_bounded_as_any_spec_is(tmp_path: Path, sparse: bool) -> None:
+    repo = Repo(tmp_path)
+    git(repo.bare, "config", "uploadpack.allowFilter", "true")
+    (repo.work / "huge.json").symlink_to("data.bin")
+    repo.push(
+        "First", {"data.bin": "x" * 9_000_000, "a.json": greeter("a", "x"), "own.json": "y" * 9_000_000}
+    )
+    async with bench(tmp_path, git=f"file://{repo.bare}", sparse=sparse) as (made, follower):
+        await follow(made, follower)
+        refused = made.world.state.refused()
+        assert set(refused) == {"huge.json", "own.json"}
+        assert all("9,000,000 bytes" in failure.message for _, failure in refused.values())
+        assert made.history("a")[-1] == "DEPLOYED"

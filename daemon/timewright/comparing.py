@@ -51,7 +51,7 @@ class StateReader:
         blobs = Blobs(git)
         try:
             listed, _ = await list_commit(git, blobs, sha, folder, self._host.limits, {})
-            texts = {path: await blobs.read(one.oid) for path, one in listed.items() if one.oid}
+            texts = {path: await blobs.read(one.oid) for path, one in listed.items() if one.digest}
         finally:
             await blobs.close()
         seen = [source.Seen(path, None, one.digest, one.problem, 0) for path, one in sorted(listed.items())]

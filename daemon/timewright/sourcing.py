@@ -121,7 +121,7 @@ class Sources:
             root = self.world.config.path(one.settings.path)
             return (await asyncio.to_thread(source.read_file, root, rest, limits)).data
         listed = follower.adopted.files.get(rest) if follower.adopted is not None else None
-        if listed is None or not listed.oid:
+        if listed is None or listed.digest is None:
             raise UnreadableError(Problem(path, "is not in the commit that is followed"), busy=True)
         try:
             data = await follower.blobs.read(listed.oid)

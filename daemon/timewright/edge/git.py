@@ -55,6 +55,14 @@ class GitError(TimewrightError):
         self.fault = fault
 
 
+class TooLargeError(GitError):
+    """A blob is larger than the caller takes; `size` in bytes. Nothing of it was read."""
+
+    def __init__(self, oid: str, size: int) -> None:
+        super().__init__(Fault.OTHER, f"object {oid[:12]} has {size:,} bytes")
+        self.size = size
+
+
 class Entry(NamedTuple):
     """One file of a commit. `path` is relative to the folder asked for, posix, with surrogates where it is
     no UTF-8. `mode`: '100644', '100755', LINK or SUBMODULE. `size` in bytes, -1 where it has none."""
@@ -267,8 +275,8 @@ class BlobReader:
         self._child = child
         self._lock = asyncio.Lock()
 
-    async def read(self, oid: str) -> bytes:
-        """A blob's content. Raises GitError when it is missing or damaged."""
+    async def read(self, oid: str, most: int | None = None) -> bytes:
+        """As `Blobs.read`; of no more use after an error."""
         stdin, stdout = self._child.stdin, self._child.stdout
         if stdin is None or stdout is None:  # pragma: no cover - they are pipes
             raise GitError(Fault.OTHER, "git has no pipes")
@@ -279,6 +287,8 @@ class BlobReader:
                 head = (await stdout.readline()).split()
                 if len(head) != 3:
                     raise GitError(Fault.CORRUPT, f"our clone is damaged: object {oid[:12]} can't be read")
+                if most is not None and int(head[2]) > most:
+                    raise TooLargeError(oid, int(head[2]))
                 data = await stdout.readexactly(int(head[2]) + 1)
             except (OSError, asyncio.IncompleteReadError) as error:
                 raise GitError(
@@ -299,16 +309,17 @@ class Blobs:
         self._closing: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
-    async def read(self, oid: str) -> bytes:
-        """A blob's content. Raises GitError when it is missing or damaged."""
+    async def read(self, oid: str, most: int | None = None) -> bytes:
+        """A blob's content. Raises GitError when it is missing or damaged, TooLargeError when it has more
+        than `most` bytes."""
         async with self._lock:
             if self._reader is None:
                 self._stack = AsyncExitStack()
                 self._reader = await self._stack.enter_async_context(self._git.reader())
             try:
-                data = await self._reader.read(oid)
+                data = await self._reader.read(oid, most)
             except GitError:
-                await self._end()  # it may have died of what it read
+                await self._end()  # it may have died of what it read, or still be at it
                 raise
             if self._timer is not None:
                 self._timer.cancel()

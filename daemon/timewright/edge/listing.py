@@ -17,7 +17,7 @@ from timewright.core.errors import Problem
 from timewright.core.gitwords import Fault
 from timewright.core.landing import Landing, Outcome
 from timewright.edge import files
-from timewright.edge.git import LINK, SUBMODULE, Blobs, Entry, Git, GitError
+from timewright.edge.git import LINK, SUBMODULE, Blobs, Entry, Git, GitError, TooLargeError
 from timewright.edge.source import (
     MAX_DEPTH,
     MAX_SPECS,
@@ -29,6 +29,7 @@ from timewright.edge.source import (
 )
 
 _FORMAT = 1
+_MOST_LINK = 64 * 1024  # bytes of a link's text; the kernel takes 4,096
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,11 @@ def _too_large(path: str, size: int, limits: Limits) -> Problem | None:
 
 
 async def _digest(blobs: Blobs, oid: str, path: str, limits: Limits) -> tuple[str | None, Problem | None]:
-    data = await blobs.read(oid)
-    problem = _too_large(path, len(data), limits)
-    return (None, problem) if problem is not None else (hashlib.sha256(data).hexdigest(), None)
+    try:
+        data = await blobs.read(oid, limits.bytes)
+    except TooLargeError as error:  # where a link leads, and in a partial clone, no size was known before
+        return None, _too_large(path, error.size, limits)
+    return hashlib.sha256(data).hexdigest(), None
 
 
 async def _lacking_targets(
@@ -162,7 +165,7 @@ async def _lacking_targets(
         return []
     paths = set()
     for path, oid in links.items():
-        text = (await blobs.read(oid)).decode("utf-8", "surrogateescape")
+        text = (await blobs.read(oid, _MOST_LINK)).decode("utf-8", "surrogateescape")
         paths.add(posixpath.normpath(posixpath.join(folder, posixpath.dirname(path), text)))
     everything = await git.tree(sha, sizes=False)
     return await git.missing(entry.oid for entry in everything if entry.path in paths)
