@@ -260,7 +260,6 @@ def test_named_sources_take_what_they_dont_say_from_the_section(tmp_path: Path) 
     subdir = "orders"
     ref = "semver:^1"
     [sources.local]
-    git = ""
     path = "here"
     """
     found = config(tmp_path, text)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from timewright.config import Config, Data, Source, Worker
-from timewright.core.landing import Landing
-from timewright.core.state import Status
+from timewright.core.landing import Landing, Outcome
+from timewright.core.state import Status, Suspension
 from timewright.edge import listing
 from timewright.following import REFUSED, SYNCED, UNREACHABLE, Follower
 from timewright.service import opened
@@ -274,3 +274,41 @@ async def test_what_a_link_leads_to_is_bounded_as_any_spec_is(tmp_path: Path, sp
         assert set(refused) == {"huge.json", "own.json"}
         assert all("9,000,000 bytes" in failure.message for _, failure in refused.values())
         assert made.history("a")[-1] == "DEPLOYED"
+
+
+async def test_a_commit_that_came_while_all_was_suspended_succeeds_when_it_is_resumed(tmp_path: Path) -> None:
+    repo = Repo(tmp_path)
+    repo.push("First", {"a.json": greeter("a", "x")})
+    async with bench(tmp_path) as (made, follower):
+        await follow(made, follower)
+        told: list[tuple[str, tuple[str, ...]]] = []
+
+        def listen(_: Any, outcome: Outcome, commits: tuple[str, ...]) -> None:
+            told.append((outcome.state, commits))
+
+        made.reconciler.landings.listeners.append(listen)
+        made.world.suspend(None, Suspension("ada", made.now), "ada", "freeze")
+        sha = repo.push("Second", {"a.json": greeter("a", "y")})
+        await follow(made, follower)
+        assert told[-1][0] == Landing.FAILURE
+        assert sha in told[-1][1]
+        made.world.suspend(None, None, "ada", "")
+        await follow(made, follower)
+        assert told[-1][0] == Landing.SUCCESS
+        assert sha in told[-1][1]
+
+
+async def test_what_an_earlier_commit_broke_is_not_the_fault_of_the_next_one(tmp_path: Path) -> None:
+    repo = Repo(tmp_path)
+    repo.push("Break", {"a.json": greeter("a", "x"), "bad.json": "{"})
+    async with bench(tmp_path) as (made, follower):
+        await follow(made, follower)
+        made.now += 100  # the trial is over
+        await follow(made, follower)
+        sha = repo.push("Other", {"b.json": greeter("b", "x")})
+        await follow(made, follower)
+        outcome = made.reconciler.landings.outcome(follower)
+        assert outcome is not None
+        assert (outcome.state, outcome.workflows) == (Landing.SUCCESS, ("b",))
+        assert follower.adopted is not None
+        assert follower.adopted.landing == (sha,)

@@ -505,6 +505,9 @@ def _build(given: Mapping[str, tuple[Any, str]], base: Path, problems: list[str]
         table: {name: replace(getattr(config, NAMED[table]), **block) for name, block in named[table].items()}
         for table in NAMED
     }
+    for name, block in named["sources"].items():
+        if "path" in block and "git" not in block:  # a folder among repositories
+            blocks["sources"][name] = replace(blocks["sources"][name], git="")
     config = replace(config, **blocks)
     problems += [f"{where}: {text}" for where, text in _across(config)]
     return config

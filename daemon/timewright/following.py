@@ -389,8 +389,9 @@ class Follower:
         gone = before.keys() - found.keys()
         commit = replace(await self.git.commit(target.sha), source=self.name)
         origins, commits = await self._origins(target, commit, fresh, found)
-        landing = (*(old.landing if old is not None else ()), target.sha)[-20:]
-        pending = set(old.changed) if old is not None and old.landing else set()
+        under_way = old if old is not None and old.outcome is None else None
+        landing = (*(under_way.landing if under_way else ()), target.sha)[-20:]
+        pending = set(under_way.changed) if under_way else set()
         adopted = Adopted(
             anchor=self._anchor(),
             shape=self._shape(),
@@ -443,8 +444,8 @@ class Follower:
 
     def landed(self, outcome: Outcome) -> None:
         """What the adopted commit changed is done, well or badly: the next one begins anew."""
-        if self.adopted is not None and self.adopted.landing:
-            self.adopted = replace(self.adopted, landing=(), changed=(), outcome=outcome)
+        if self.adopted is not None and self.adopted.outcome != outcome:
+            self.adopted = replace(self.adopted, outcome=outcome)
             listing.store(self.root / "adopted.json", self.adopted)
 
     # saying so

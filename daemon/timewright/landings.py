@@ -13,6 +13,7 @@ from timewright.core.commits import Commit
 from timewright.core.landing import Landing, Outcome, judge
 from timewright.core.sourcestate import SourceState
 from timewright.core.worlds import Desired
+from timewright.edge.listing import Adopted
 from timewright.following import Follower
 from timewright.world import Change, World
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from timewright.reconcile import Reconciler
 
 Listener = Callable[[SourceState, Outcome, tuple[str, ...]], None]
+_BURST_S = 0.25
 _WAIT = Outcome(Landing.PENDING, "not looked at yet")
 
 
@@ -31,6 +33,8 @@ class Landings:
         self.world, self.reconciler = world, reconciler
         self.listeners: list[Listener] = []
         self._told: dict[str, tuple[str, Outcome]] = {}
+        self._version = 0  # of what a verdict is made of
+        self._cache: dict[str, tuple[tuple[str, int, int], Outcome]] = {}
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
         world.listeners.append(self._on_change)
@@ -40,13 +44,24 @@ class Landings:
         adopted = follower.adopted
         if adopted is None:
             return None
-        if not adopted.landing:
-            return adopted.outcome
+        known = adopted.outcome
+        if known is not None and known.state is Landing.SUCCESS:
+            return known
+        found = self._found(follower, adopted)
+        # a failure stays one until a person has mended it: resumed, unpinned, deployed again
+        return found if known is None or found.state is Landing.SUCCESS else known
+
+    def _found(self, follower: Follower, adopted: Adopted) -> Outcome:
         desired = self.reconciler.desired
         prefix = follower.followed.prefix
         if desired is None or desired.part(prefix).revision != adopted.commit.sha:
             return _WAIT
-        return self._judge(follower.followed, [prefix + path for path in adopted.changed])
+        key = (adopted.commit.sha, id(desired), self._version)
+        cached = self._cache.get(follower.name)
+        if cached is None or cached[0] != key:
+            found = self._judge(follower.followed, [prefix + path for path in adopted.changed])
+            cached = self._cache[follower.name] = (key, found)
+        return cached[1]
 
     def outcome_of_folder(self, one: Followed) -> Outcome:
         """How all of a folder stands to what it asks for."""
@@ -78,7 +93,7 @@ class Landings:
                 self.look()
             except Exception as error:
                 log.get().error("internal error", because="landings", exc_info=error)
-            await asyncio.sleep(0.1)  # a burst of changes is looked at once
+            await asyncio.sleep(_BURST_S)  # a burst of changes is looked at once
 
     def look(self) -> None:
         """Look once."""
@@ -88,16 +103,17 @@ class Landings:
                 continue
             told = (adopted.commit.sha, outcome)
             if self._told.get(follower.name) != told:
-                for listener in self.listeners if adopted.landing else ():
+                for listener in self.listeners:
                     listener(state_of(follower, outcome), outcome, adopted.landing)
                 self._told[follower.name] = told  # only now: what a full disk ate is told again
                 self._tell()
-            if outcome.final and adopted.landing and follower.adopted is adopted:
+            if outcome.final and adopted.outcome != outcome and follower.adopted is adopted:
                 self._say(follower, adopted.commit, outcome)
                 follower.landed(outcome)
 
     def poke(self) -> None:
         """There may be news."""
+        self._version += 1
         self._changed.set()
 
     async def wait(self, timeout: float) -> None:  # noqa: ASYNC109
@@ -123,7 +139,7 @@ class Landings:
         )
 
     def _on_change(self, _: Change) -> None:
-        self._changed.set()
+        self.poke()
 
 
 def state_of(follower: Follower, outcome: Outcome | None) -> SourceState:

@@ -204,6 +204,7 @@ class Reconciler:
         if (record is not None and record.status in _UNFINISHED) or self._somebody_waits():
             self._wake()  # superseded or cancelled, or others waited for it: look again
         self.operations.settle(self._busy)
+        self.landings.poke()
 
     def _somebody_waits(self) -> bool:
         waiting = (Reason.WAITING_FOR_DEPENDS_ON, Reason.PRUNE_BLOCKED)

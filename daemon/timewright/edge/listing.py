@@ -49,8 +49,8 @@ class Adopted:
     `anchor`: of which repository and ref. `shape`: by which settings it was listed. `files`: by path below
     the source's folder. `origins`: path → the commit that last changed it. `at`: when it was adopted, seconds
     since the epoch. `previous`: the commit before, '' for none. `changed`: what it changed, with what the
-    earlier commits in `landing` did, whose deploys were not done yet. `outcome`: what became of it, once that
-    is known for good (`landing` is empty then).
+    earlier commits in `landing` did, whose deploys were not done yet. `outcome`: what became of it, once
+    nothing of it can change by itself; the next commit then begins anew.
     """
 
     anchor: str
