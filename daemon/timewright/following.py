@@ -86,6 +86,7 @@ class Follower:
         self.default = ""  # the remote's default branch, as a ref
         self._ref = ""  # which of the names in `follow` the remote has
         self._broken = False
+        self._fetching = False
         self._rewind = ""  # what the next fetch may follow although it doesn't descend: a commit, or "*"
         self._told = ""  # the state that the history has
         self._lock = asyncio.Lock()
@@ -169,7 +170,7 @@ class Follower:
         if allow_rewind:
             self._rewind = revision or "*"
         self.poke(because)
-        return self.fetches + (2 if self.state == FETCHING else 1)
+        return self.fetches + (2 if self._fetching else 1)
 
     async def contains(self, revision: str) -> bool:
         """Whether the commit that it stands at is `revision`, or has it in its history."""
@@ -186,7 +187,9 @@ class Follower:
         whether there is something new for a pass."""
         async with self._lock:
             allow_rewind, self._rewind = self._rewind, ""
-            before, self.state = self.state, FETCHING
+            if self.state == NEVER:
+                self.state = FETCHING  # later, what the last fetch came to is what people want to know
+            self._fetching = True
             try:
                 try:
                     return await self._update(allow_rewind)
@@ -199,10 +202,8 @@ class Follower:
                 await self._refused(refusal)
             except (GitError, OSError) as error:
                 self._failed(error)
-            except BaseException:
-                self.state = before
-                raise
             finally:
+                self._fetching = False
                 self.fetches += 1
             return False
 
@@ -462,10 +463,11 @@ class Follower:
 
     async def _refused(self, refusal: _RefusedError) -> None:
         at = self.adopted.commit.sha if self.adopted is not None else ""
-        self.behind = 0
+        behind = 0
         if at:
             with suppress(GitError):
-                self.behind = await self.git.count(at, refusal.sha)
+                behind = await self.git.count(at, refusal.sha)
+        self.behind = behind
         stays = f"; {at[:SHORT_COMMIT]} goes on" if at else ""
         self._say(REFUSED, refusal.message + stays, refusal.hint, told=True)
 

@@ -10,7 +10,7 @@ from timewright.core.landing import Outcome
 
 @dataclass(frozen=True)
 class SourceState:
-    """One source. `kind`: 'git' or 'folder'. `state`: Synced, Fetching, Unreachable, Refused, Never
+    """One source. `kind`: 'git' or 'folder'. `state`: Synced, Fetching (the first time), Unreachable, Refused, Never
     (nothing was fetched yet), Unknown (nobody follows it now). `behind`: commits that the remote has and we
     don't follow. `fetches`: tries that have ended; for a folder, passes. Times in seconds since the
     epoch."""
