@@ -10,10 +10,9 @@ from timewright.core.landing import Outcome
 
 @dataclass(frozen=True)
 class SourceState:
-    """One source. `kind`: 'git' or 'folder'. `state`: Synced, Fetching (the first time), Unreachable, Refused, Never
-    (nothing was fetched yet), Unknown (nobody follows it now). `behind`: commits that the remote has and we
-    don't follow. `fetches`: tries that have ended; for a folder, passes. Times in seconds since the
-    epoch."""
+    """One source. `kind`: 'git' or 'folder'. `state`: Synced, Unreachable, Refused; Never and Fetching before the
+    first fetch has ended; Unknown where nobody follows it now. `behind`: commits that the remote has and we
+    don't follow. `fetches`: tries that have ended; for a folder, passes. Times in seconds since the epoch."""
 
     name: str
     kind: str
