@@ -10,7 +10,7 @@ from timewright.core.landing import Outcome
 
 @dataclass(frozen=True)
 class SourceState:
-    """One source. `kind`: 'git' or 'folder'. `state`: Synced, Unreachable, Refused; Never and Fetching before the
+    """One source. `kind`: git or folder. `state`: Synced, Unreachable, Refused; Never, Fetching before the
     first fetch has ended; Unknown where nobody follows it now. `behind`: commits that the remote has and we
     don't follow. `fetches`: tries that have ended; for a folder, passes. Times in seconds since the epoch."""
 
