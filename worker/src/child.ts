@@ -2,7 +2,6 @@
  * The worker process of a shared pool: loads, checks, connects, polls, retires. It knows one pool
  * version and nothing of others; it does what the host says and ends with it.
  */
-import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
@@ -114,9 +113,9 @@ async function run(
     connection,
     namespace: pool.namespace,
     taskQueue: pool.taskQueue,
-    buildId: pool.buildId,
+    ...(pool.deployment === undefined ? { buildId: pool.buildId } : { workerDeploymentOptions: versioned(pool, pool.deployment) }),
     // Temporal lists pollers by identity: with it anybody can see which pool version really polls.
-    identity: `${process.pid}@${hostname()}/timewright/${pool.poolVersion}`,
+    identity: `${process.pid}@${options.name}/timewright/${pool.poolVersion}`,
     ...(usable && pool.bundle !== undefined ? { workflowBundle: { codePath: pool.bundle } } : {}),
     ...(hasActivities ? { activities } : {}),
     shutdownGraceTime: options.graceMs,
@@ -144,6 +143,11 @@ async function run(
   if (leaving) void leave();
   await ended;
   if (!leaving) throw new Error('the worker stopped by itself');
+}
+
+function versioned(pool: PoolVersion, deploymentName: string): NonNullable<WorkerOptions['workerDeploymentOptions']> {
+  const version = { deploymentName, buildId: pool.buildId };
+  return { useWorkerVersioning: true, version, defaultVersioningBehavior: pool.versioning };
 }
 
 /** Retires the worker, then ends. Called again it changes nothing. */

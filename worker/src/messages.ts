@@ -19,6 +19,8 @@ export interface ServedQueue {
 }
 
 export interface ServeOptions {
+  /** This host's name among those that serve the same deployments. */
+  readonly name: string;
   readonly stickyMs: number;
   readonly tailMs: number;
   readonly graceMs: number;

@@ -13,10 +13,16 @@ export class Pool {
   /** Why the tree's current version can't be read; what runs goes on. */
   trouble: { poolVersion: string; error: string } | undefined;
 
+  /** `queue`: the `poolKey`, which a pool's lanes share and people know. */
   constructor(
-    readonly key: string,
+    readonly queue: string,
     private readonly around: Surroundings,
   ) {}
+
+  /** What new work goes to, and not a lane that is only kept for what began there. */
+  get newest(): boolean {
+    return this.desired !== undefined && !this.desired.kept;
+  }
 
   /** The live slot of the version that the tree names. */
   get current(): Slot | undefined {
@@ -66,7 +72,8 @@ export class Pool {
    * not be worse: only what fails there already may fail here.
    */
   private tolerated(): string[] {
-    const live = this.slots.find((slot) => slot.served && ['polling', 'connecting'].includes(slot.state));
+    const serving = [...this.slots, ...this.around.siblings(this.queue)].filter((slot) => slot.served && ['polling', 'connecting'].includes(slot.state));
+    const live = serving.sort((a, b) => b.startedAt.getTime() - a.startedAt.getTime())[0];
     if (live === undefined) return ['*'];
     return live.failed.map(({ workflowId }) => {
       const release = live.version.releases.find((one) => one.workflowId === workflowId)?.release;

@@ -8,7 +8,7 @@ import type { Launcher } from './processes';
 import type { Settings } from './settings';
 import type { Slot, Surroundings } from './slot';
 import { Spare } from './spare';
-import { readTree, type Tree } from './tree';
+import { poolKey, readTree, type Tree } from './tree';
 
 export interface TemporalStatus {
   readonly reachable: boolean;
@@ -18,6 +18,7 @@ export interface TemporalStatus {
 }
 
 export class Pools {
+  /** By lane. */
   readonly pools = new Map<string, Pool>();
   temporal: TemporalStatus = { reachable: false, error: 'not asked yet', asked: false };
   private readonly around: Surroundings;
@@ -37,6 +38,7 @@ export class Pools {
     this.spare = new Spare(settings.spare, () => launcher.shared(), settings.temporal, temporal, log);
     this.around = {
       launch: (slot) => this.launch(slot),
+      siblings: (queue) => [...this.pools.values()].filter((pool) => pool.queue === queue).flatMap((pool) => pool.slots),
       changed: () => this.changed(),
       temporal,
       log,
@@ -68,7 +70,7 @@ export class Pools {
   /** The pool of this workflow is loaded anew; what runs goes on until the new process polls. */
   renew(workflowId: string): void {
     for (const pool of this.pools.values()) {
-      if (pool.desired?.releases.some((release) => release.workflowId === workflowId) === true) pool.renew();
+      if (pool.newest && pool.desired?.releases.some((release) => release.workflowId === workflowId) === true) pool.renew();
     }
   }
 
@@ -113,25 +115,25 @@ export class Pools {
     // Not "there is nothing": a lost mount must not retire everything.
     if (lost !== undefined) return this.log('error', 'tree.unreadable', { error: lost });
     for (const [key, trouble] of tree.broken) {
-      const pool = this.pool(key);
+      const pool = this.pool(key, key);
       if (pool.trouble?.error !== trouble.error) this.log('error', 'pool.unreadable', { pool: key, ...trouble });
       pool.trouble = trouble;
     }
     for (const [key, version] of tree.pools) {
-      const pool = this.pool(key);
+      const pool = this.pool(key, poolKey(version));
       if (pool.desired?.poolVersion !== version.poolVersion) this.log('info', 'pool.wanted', { pool: key, poolVersion: version.poolVersion });
       pool.want(version, retry);
     }
     for (const [key, pool] of this.pools) {
-      if (tree.pools.has(key) || tree.broken.has(key)) continue;
+      if (tree.pools.has(key) || tree.broken.has(key) || tree.broken.has(pool.queue)) continue;
       pool.want(undefined, retry);
       if (pool.slots.length === 0) this.pools.delete(key);
     }
     this.wake();
   }
 
-  private pool(key: string): Pool {
-    const pool = this.pools.get(key) ?? new Pool(key, this.around);
+  private pool(key: string, queue: string): Pool {
+    const pool = this.pools.get(key) ?? new Pool(queue, this.around);
     this.pools.set(key, pool);
     return pool;
   }
@@ -141,7 +143,7 @@ export class Pools {
     if (slot.version.isolation === 'process' && first !== undefined) return this.launcher.own(slot.version, first);
     const child = this.spare.take();
     const { stickyMs, pollTailMs: tailMs, graceMs, maxCached, temporal } = this.settings;
-    const options = { stickyMs, tailMs, graceMs, maxCached, tolerated: slot.tolerated, skipped: slot.skipped, ...this.pollers() };
+    const options = { name: this.settings.name, stickyMs, tailMs, graceMs, maxCached, tolerated: slot.tolerated, skipped: slot.skipped, ...this.pollers() };
     child.send({ type: 'serve', pool: slot.version, temporal, options });
     return child;
   }

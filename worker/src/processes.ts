@@ -42,6 +42,7 @@ export function makeLauncher(settings: Settings, host: NodeJS.ProcessEnv = proce
         ...common,
         ...temporalEnv(settings.temporal, pool),
         TIMEWRIGHT_BUILD_ID: pool.buildId,
+        ...(pool.deployment === undefined ? {} : { TIMEWRIGHT_DEPLOYMENT: pool.deployment, TIMEWRIGHT_VERSIONING: pool.versioning }),
         ...release.env,
       }),
   };

@@ -15,6 +15,9 @@ export interface Target {
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly apiKeyFile?: string;
+  /** The Version that its Workers on the pool's task queue belong to. */
+  readonly version?: { readonly deploymentName: string; readonly buildId: string };
+  readonly versioning?: string;
 }
 
 export interface Connecting {
@@ -30,6 +33,7 @@ export function targetOf(env: Readonly<Record<string, string | undefined>>): Tar
   if (!address) return undefined;
   const [tlsCa, tlsCert, tlsKey] = [env['TEMPORAL_TLS_SERVER_CA_CERT_PATH'], env['TEMPORAL_TLS_CLIENT_CERT_PATH'], env['TEMPORAL_TLS_CLIENT_KEY_PATH']];
   const apiKeyFile = env['TIMEWRIGHT_API_KEY_FILE'];
+  const [deploymentName, buildId] = [env['TIMEWRIGHT_DEPLOYMENT'], env['TIMEWRIGHT_BUILD_ID']];
   return {
     address,
     namespace: namespace || 'default',
@@ -39,6 +43,7 @@ export function targetOf(env: Readonly<Record<string, string | undefined>>): Tar
     ...(tlsCert === undefined ? {} : { tlsCert }),
     ...(tlsKey === undefined ? {} : { tlsKey }),
     ...(apiKeyFile === undefined ? {} : { apiKeyFile }),
+    ...(deploymentName && buildId ? { version: { deploymentName, buildId }, versioning: env['TIMEWRIGHT_VERSIONING'] ?? 'PINNED' } : {}),
   };
 }
 
@@ -81,4 +86,12 @@ export function redirectNamespace<T extends { namespace?: unknown }>(given: T, t
     options: { ...given, namespace: target.namespace },
     note: `its code says namespace ${namespace === undefined ? 'nothing, which means default' : 'default'}: it serves the pool's, ${target.namespace}`,
   };
+}
+
+/** A release's own Worker on the pool's queue becomes part of the Version, unless it says itself what it is. */
+export function asVersion<T extends { namespace?: string; taskQueue?: string }>(options: T, target: Target): T {
+  const ours = options.taskQueue === target.taskQueue && (options.namespace ?? 'default') === target.namespace;
+  if (target.version === undefined || !ours || 'workerDeploymentOptions' in options) return options;
+  const { version, versioning: defaultVersioningBehavior } = target;
+  return { ...options, workerDeploymentOptions: { useWorkerVersioning: true, version, defaultVersioningBehavior } };
 }

@@ -7,7 +7,7 @@ import Module from 'node:module';
 import { dirname, join } from 'node:path';
 
 import { gated, type Retire } from './gated';
-import { redirectConnection, redirectNamespace, type Target } from './redirect';
+import { asVersion, redirectConnection, redirectNamespace, type Target } from './redirect';
 import type { WatchedWorker } from './watching';
 
 type Load = (this: unknown, request: string, parent: unknown, isMain: boolean) => unknown;
@@ -66,7 +66,7 @@ function hookWorker(Worker: NonNullable<Exports['Worker']>, target: Target, note
     const redirected = redirectNamespace(given, target);
     note(redirected.note);
     const gates = hooks.made === undefined ? undefined : gated(redirected.options, sameSdk());
-    const options = gates?.options ?? redirected.options;
+    const options = asVersion(gates?.options ?? redirected.options, target);
     const worker = await create.call(this, options, ...(rest as []));
     hooks.made?.(worker, { namespace: options.namespace ?? 'default', taskQueue: options.taskQueue ?? '' }, gates?.retire(worker));
     return worker;

@@ -3,6 +3,7 @@
  * Everything else takes a frozen `Settings`.
  */
 import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -18,6 +19,8 @@ export interface TemporalSettings {
 }
 
 export interface Settings {
+  /** Of this host: Temporal lists it with each poller. */
+  readonly name: string;
   readonly data: string;
   readonly listen: Listen;
   readonly token?: string;
@@ -51,6 +54,7 @@ export class UsageError extends Error {}
 
 export const USAGE = `usage: node host.js --data DIR [options]
   --listen unix:/path.sock | http://127.0.0.1:PORT    default: unix:DIR/worker.sock
+  --name NAME                of this host, as Temporal lists it (its hostname)
   --temporal HOST:PORT       default: TEMPORAL_ADDRESS, else 127.0.0.1:7233
   --temporal-tls  --tls-ca FILE  --tls-cert FILE  --tls-key FILE  --api-key-file FILE
   --token-file FILE          callers must send it as a bearer token; needed off loopback
@@ -82,6 +86,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     values[name] === undefined ? undefined : resolve(values[name]);
   const [tlsCa, tlsCert, tlsKey, apiKeyFile] = [file('tls-ca'), file('tls-cert'), file('tls-key'), file('api-key-file')];
   return {
+    name: values.name ?? hostname(),
     data,
     listen,
     ...(token === undefined ? {} : { token }),
@@ -116,7 +121,7 @@ function parse(argv: readonly string[]) {
     return parseArgs({
       args: [...argv],
       options: {
-        data: text, listen: text, temporal: text, log: text, grace: text, rescan: text, memory: text,
+        name: text, data: text, listen: text, temporal: text, log: text, grace: text, rescan: text, memory: text,
         'token-file': text, 'load-timeout': text, 'answer-timeout': text, 'sticky-timeout': text,
         'poll-tail': text, 'max-cached': text, 'workflow-pollers': text, 'activity-pollers': text,
         'tls-ca': text, 'tls-cert': text, 'tls-key': text, 'api-key-file': text,

@@ -15,6 +15,8 @@ export type State = 'starting' | 'connecting' | 'polling' | 'draining' | 'backof
 export interface Surroundings {
   /** A process for this version, told to serve. */
   launch(slot: Slot): Child;
+  /** The slots of all lanes of a pool. */
+  siblings(queue: string): readonly Slot[];
   changed(): void;
   temporal(reachable: boolean, error?: string): void;
   readonly log: Log;

@@ -22,8 +22,8 @@ function rowsOf(pool: Pool): object[] {
   const rows = pool.slots.map((slot) => row(pool, slot));
   if (pool.trouble === undefined) return rows;
   const { poolVersion, error } = pool.trouble;
-  const slash = pool.key.indexOf('/');
-  const [namespace, taskQueue] = [pool.key.slice(0, slash), pool.key.slice(slash + 1)];
+  const slash = pool.queue.indexOf('/');
+  const [namespace, taskQueue] = [pool.queue.slice(0, slash), pool.queue.slice(slash + 1)];
   return [...rows, { namespace, taskQueue, poolVersion, state: 'failed', current: true, restarts: 0, lastError: error, releases: [] }];
 }
 
@@ -36,7 +36,9 @@ function row(pool: Pool, slot: Slot): object {
     buildId: version.buildId,
     isolation: version.isolation,
     state: slot.state,
-    current: pool.trouble === undefined && slot === pool.current,
+    current: pool.trouble === undefined && pool.newest && slot === pool.current,
+    kept: !pool.newest && slot === pool.current,
+    ...(version.deployment === undefined ? {} : { deployment: version.deployment }),
     pid: slot.pid,
     startedAt: slot.startedAt.toISOString(),
     restarts: slot.restarts,
@@ -52,9 +54,9 @@ function row(pool: Pool, slot: Slot): object {
 /** Why the host isn't ready; empty when each current pool polls. */
 export function unready(pools: Pools): string[] {
   return [...pools.pools.values()].flatMap((pool) => {
-    if (pool.trouble !== undefined) return [`${pool.key}: ${pool.trouble.error}`];
-    if (pool.desired === undefined || pool.current?.state === 'polling') return [];
-    return [`${pool.key}: ${pool.current?.state ?? 'not started'}${pool.current?.lastError === undefined ? '' : `: ${pool.current.lastError}`}`];
+    if (pool.trouble !== undefined) return [`${pool.queue}: ${pool.trouble.error}`];
+    if (!pool.newest || pool.current?.state === 'polling') return [];
+    return [`${pool.queue}: ${pool.current?.state ?? 'not started'}${pool.current?.lastError === undefined ? '' : `: ${pool.current.lastError}`}`];
   });
 }
 

@@ -1,5 +1,6 @@
 /**
- * Reads what the tree says should be served: `pools/{namespace}/{queue}/current`. Only reads.
+ * Reads what the tree says should be served: `pools/{namespace}/{queue}/current`, and beside it the versions
+ * that `kept.toml` there lists: those that executions are pinned to. Only reads.
  * One pool that can't be read is reported as that pool's trouble; the others go on.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
@@ -30,6 +31,12 @@ export interface PoolVersion {
   readonly buildId: string;
   readonly isolation: 'shared' | 'process';
   readonly sdk: string;
+  /** Temporal's Worker Deployment that it is a Version of; undefined: served in place of the one before. */
+  readonly deployment?: string;
+  /** Of workflow types that don't say it themselves. */
+  readonly versioning: 'PINNED' | 'AUTO_UPGRADE';
+  /** Not the tree's current version: served beside it until the daemon takes it off its list. */
+  readonly kept: boolean;
   /** The combined workflow bundle, absolute. */
   readonly bundle?: string;
   readonly releases: readonly Release[];
@@ -43,8 +50,9 @@ export interface PoolTrouble {
 }
 
 export interface Tree {
+  /** By lane: see `laneKey`. */
   readonly pools: ReadonlyMap<string, PoolVersion>;
-  /** Pools that can't be read: what they ran before goes on. */
+  /** Pools that can't be read, by `poolKey`: what they ran before goes on. */
   readonly broken: ReadonlyMap<string, PoolTrouble>;
   /** The whole tree can't be read (I/O error, not "there is none"): everything goes on. */
   readonly unreadable?: string;
@@ -54,6 +62,14 @@ export interface Tree {
 
 export function poolKey(pool: { namespace: string; taskQueue: string }): string {
   return `${pool.namespace}/${pool.taskQueue}`;
+}
+
+/**
+ * Versions of one lane take over from each other; lanes run side by side. A Build ID is a lane: an activity-only
+ * change is another pool version with the same Build ID.
+ */
+export function laneKey(pool: { namespace: string; taskQueue: string; buildId: string; deployment?: string }): string {
+  return pool.deployment === undefined ? poolKey(pool) : `${poolKey(pool)}@${pool.buildId}`;
 }
 
 export function readTree(data: string): Tree {
@@ -67,11 +83,20 @@ export function readTree(data: string): Tree {
         const where = { namespace: decode(namespace), taskQueue: decode(queue) };
         const home = join(root, namespace, queue);
         const version = link(join(home, 'current'));
-        if (version === undefined) continue;
+        let reading = version ?? 'kept.toml';
         try {
-          pools.set(poolKey(where), readPool(data, realpathSync(join(home, 'current')), where));
+          for (const kept of readKept(home)) {
+            if (kept === version) continue;
+            reading = kept;
+            const pool = { ...readPool(data, realpathSync(join(home, kept)), where), kept: true };
+            pools.set(laneKey(pool), pool);
+          }
+          if (version === undefined) continue;
+          reading = version;
+          const pool = readPool(data, realpathSync(join(home, 'current')), where);
+          pools.set(laneKey(pool), pool); // in its lane it is the newest
         } catch (error) {
-          broken.set(poolKey(where), { ...where, poolVersion: version, error: message(error) });
+          broken.set(poolKey(where), { ...where, poolVersion: reading, error: message(error) });
         }
       }
     }
@@ -91,6 +116,20 @@ function folders(path: string): string[] {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
+}
+
+/** Versions that are served besides `current`, oldest first. */
+function readKept(home: string): string[] {
+  let content: string;
+  try {
+    content = readFileSync(join(home, 'kept.toml'), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  const names = texts(parse(content) as Table, 'versions', 'kept.toml');
+  for (const name of names) if (name !== basename(name) || name.startsWith('.')) throw new Error(`kept.toml: ${JSON.stringify(name)} is no version`);
+  return names;
 }
 
 /** The name that `current` points at; undefined when nothing is current. */
@@ -125,6 +164,9 @@ export function readPool(data: string, directory: string, where?: { namespace: s
     poolVersion: text(table, 'pool_version', 'pool.toml'),
     buildId: text(table, 'build_id', 'pool.toml'),
     sdk: text(table, 'sdk', 'pool.toml'),
+    ...(table['deployment'] === undefined ? {} : { deployment: text(table, 'deployment', 'pool.toml') }),
+    versioning: table['versioning'] === 'AUTO_UPGRADE' ? ('AUTO_UPGRADE' as const) : ('PINNED' as const),
+    kept: false,
   };
   // Two folders that claim one queue would put two sets of workflow types on it.
   if (where !== undefined && poolKey(where) !== poolKey(pool)) {

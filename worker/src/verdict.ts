@@ -34,7 +34,7 @@ export function refuse(status: number, reason: string, error: string, more: obje
 
 export function verdict(request: Request, world: World): Answer | undefined {
   const pools = [...world.pools];
-  const pool = pools.find(({ desired }) => desired?.releases.some(({ workflowId }) => workflowId === request.workflowId));
+  const pool = pools.find((one) => one.newest && one.desired?.releases.some(({ workflowId }) => workflowId === request.workflowId));
   if (request.action === 'undeploy') return undeployed(request, pools, pool, world);
   if (pool?.desired === undefined) return missing(request, pools);
   if (pool.trouble !== undefined) return broken(request, pool, pool.trouble);
@@ -43,7 +43,7 @@ export function verdict(request: Request, world: World): Answer | undefined {
     (request.release !== undefined && request.release !== release?.release) ||
     (request.poolVersion !== undefined && request.poolVersion !== pool.desired.poolVersion);
   if (other) {
-    return refuse(409, 'Superseded', `the tree names release ${release?.release} in version ${pool.desired.poolVersion} of pool ${pool.key}`);
+    return refuse(409, 'Superseded', `the tree names release ${release?.release} in version ${pool.desired.poolVersion} of pool ${pool.queue}`);
   }
   const slot = pool.current;
   return slot === undefined ? undefined : deployed(request, pool, slot, world);
@@ -72,7 +72,7 @@ function deployed(request: Request, pool: Pool, slot: Slot, world: World): Answe
       release: release?.release,
       buildId: slot.version.buildId,
       poolVersion: slot.version.poolVersion,
-      pool: pool.key,
+      pool: pool.queue,
       workflowTypes: release?.workflowTypes ?? [],
       state: slot.state,
     },
@@ -88,8 +88,9 @@ function othersAreQuiet(pool: Pool, current: Slot | undefined, { now, tailMs }: 
 }
 
 function undeployed(request: Request, pools: readonly Pool[], pool: Pool | undefined, world: World): Answer | undefined {
-  if (pool !== undefined) return refuse(409, 'Superseded', `the tree still has ${request.workflowId}, in pool ${pool.key}`);
+  if (pool !== undefined) return refuse(409, 'Superseded', `the tree still has ${request.workflowId}, in pool ${pool.queue}`);
   for (const one of pools) {
+    if (one.desired?.kept === true) continue; // for the executions that are pinned to it
     const serving = one.slots.filter((slot) => slot.version.releases.some(({ workflowId }) => workflowId === request.workflowId));
     if (serving.length === 0) continue;
     const { current } = one;
@@ -103,13 +104,13 @@ function undeployed(request: Request, pools: readonly Pool[], pool: Pool | undef
 function missing(request: Request, pools: readonly Pool[]): Answer {
   const had = pools.find((pool) => pool.trouble !== undefined && pool.slots.some((slot) => slot.version.releases.some(({ workflowId }) => workflowId === request.workflowId)));
   if (had?.trouble !== undefined) return broken(request, had, had.trouble);
-  const unreadable = pools.filter((pool) => pool.trouble !== undefined).map((pool) => pool.key);
+  const unreadable = pools.filter((pool) => pool.trouble !== undefined).map((pool) => pool.queue);
   const hint = unreadable.length === 0 ? '' : ` (not readable: ${unreadable.join(', ')})`;
   return refuse(404, 'NotFound', `workflow ${request.workflowId} is in no current pool${hint}`);
 }
 
 function broken(request: Request, pool: Pool, trouble: { error: string }): Answer {
-  const error = `pool ${pool.key}: ${trouble.error}`;
+  const error = `pool ${pool.queue}: ${trouble.error}`;
   return loadFailed(error, [{ workflowId: request.workflowId, error }]);
 }
 

@@ -7,7 +7,7 @@ import type { FromChild, ToChild } from '../messages';
 import { Pools } from '../pools';
 import type { Child } from '../processes';
 import { readSettings } from '../settings';
-import type { PoolVersion, Tree } from '../tree';
+import { laneKey, type PoolVersion, type Tree } from '../tree';
 import { verdict, type Answer, type Request } from '../verdict';
 
 class Fake implements Child {
@@ -63,7 +63,7 @@ function setUp(...more: string[]) {
 
 function pool(version: string): PoolVersion {
   const release = (workflowId: string) => ({ workflowId, release: `r${version}`, path: '/r', workflowTypes: [workflowId], activityNames: [], env: {} });
-  return { namespace: 'default', taskQueue: 'q', poolVersion: version, buildId: `b${version}`, isolation: 'shared', sdk: '1', releases: [release('a'), release('b')] };
+  return { namespace: 'default', taskQueue: 'q', poolVersion: version, buildId: `b${version}`, isolation: 'shared', sdk: '1', versioning: 'PINNED', kept: false, releases: [release('a'), release('b')] };
 }
 
 const flush = (): Promise<void> => sleep(0);
@@ -237,4 +237,69 @@ test('a worker that ignores its drain is killed after grace and ten seconds more
   assert.equal(children[0]?.killed, false);
   context.mock.timers.tick(200);
   assert.equal(children[0]?.killed, true);
+});
+
+/** Versions of one deployment, oldest first: the last is current, the others are kept for what is pinned to them. */
+function lanes(...versions: string[]): Tree {
+  const all = versions.map((version, index) => ({ ...pool(version), deployment: 'q', kept: index < versions.length - 1 }));
+  return { pools: new Map(all.map((one) => [laneKey(one), one])), broken: new Map() };
+}
+
+test('a version that is kept goes on beside the new one, and ends when it is kept no more', async () => {
+  const { children, see, ask } = setUp();
+  await see(lanes('1'));
+  children[0]?.poll();
+  await see(lanes('1', '2'));
+  children[1]?.poll();
+  await flush();
+  assert.equal(children[0]?.drained, false);
+  assert.equal(ask()?.body['buildId'], 'b2', 'a deploy is answered by the newest version');
+  assert.equal(ask({ action: 'undeploy' })?.status, 409);
+  await see(lanes('2'));
+  assert.equal(children[0]?.drained, true);
+  assert.equal(children[1]?.drained, false);
+});
+
+test('a change of activities alone takes over within its Build ID, and other versions go on', async () => {
+  const { children, see } = setUp();
+  await see(lanes('1', '2'));
+  for (const child of children) child.poll();
+  const tree = lanes('1', '2');
+  const swapped = { ...pool('3'), buildId: 'b2', deployment: 'q' };
+  await see({ ...tree, pools: new Map([...tree.pools, [laneKey(swapped), swapped]]) });
+  children[2]?.poll();
+  await flush();
+  assert.deepEqual(children.map(({ drained }) => drained), [false, true, false]);
+});
+
+test('a kept version whose process crashes is started again', async () => {
+  const { children, see, pools: made } = setUp();
+  await see(lanes('1', '2'));
+  for (const child of children) child.poll();
+  children[0]?.exit(1);
+  await made.until(() => (children.length === 3 ? true : undefined), 5000);
+  assert.equal(children[2]?.version, '1');
+});
+
+test('a list of kept versions that can not be read retires none of them', async () => {
+  const { children, see } = setUp();
+  await see(lanes('1', '2'));
+  for (const child of children) child.poll();
+  const trouble = { namespace: 'default', taskQueue: 'q', poolVersion: '2', error: 'EIO' };
+  await see({ pools: new Map(), broken: new Map([['default/q', trouble]]) });
+  assert.deepEqual(children.map(({ drained }) => drained), [false, false]);
+  await see(lanes('1', '2'));
+  assert.equal(children.length, 2);
+});
+
+test('a workflow that only kept versions have counts as undeployed', async () => {
+  const { children, see, ask } = setUp();
+  await see(lanes('1'));
+  children[0]?.poll();
+  const [only] = lanes('1').pools.values();
+  if (only === undefined) throw new Error('no pool');
+  await see({ pools: new Map([[laneKey(only), { ...only, kept: true }]]), broken: new Map() });
+  assert.equal(ask({ action: 'undeploy' })?.status, 200);
+  assert.equal(ask()?.status, 404);
+  assert.equal(children[0]?.drained, false);
 });
