@@ -164,6 +164,7 @@ class Builder:
             prune=spec.deploy.prune,
             owner=spec.deploy.owner or "",
             depends_on=spec.deploy.depends_on,
+            rollout=spec.deploy.rollout.to_text(),
             env=dict(spec.deploy.env),
             warnings=compiled.warnings,
         )

@@ -285,6 +285,7 @@ def wanted_of(prepared: Prepared, path: str, content: str, defaults: Defaults = 
         depends_on=spec.deploy.depends_on,
         suspend=spec.deploy.suspend,
         auto_revert=spec.deploy.auto_revert,
+        rollout=spec.deploy.rollout.to_text(),
     )
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 
 import click
 
-_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_SHAPE = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
+from timewright.core.durations import seconds_of
 
 
 class Duration(click.ParamType[float]):
@@ -26,12 +24,3 @@ class Duration(click.ParamType[float]):
         if not 0 < seconds < math.inf:
             self.fail(f"{text!r} is no time at all", param, ctx)
         return seconds
-
-
-def seconds_of(text: str) -> float | None:
-    """Seconds; None for what is no span of time. A number alone is one of seconds."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not _SHAPE.fullmatch(text):
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([dhms])", text))

@@ -10,16 +10,14 @@ from typing import Any, TypeVar
 
 from timewright.core.document import Path
 from timewright.core.names import id_problem, name_problem
+from timewright.core.rollout import Rollout, RolloutReader
 
 T = TypeVar("T")
 
-_LATER = {
-    "rollout": "progressive rollouts",
-    "replay": "the replay gate",
-}
 KEYS = (
     *("taskQueue", "namespace", "owner", "isolation", "prune", "keepReleases", "env"),
     *("dependsOn", "suspend", "autoRevert"),
+    *("rollout", "versioning", "replay", "onUndeploy"),
 )
 _MOST_DEPENDS_ON = 100
 _OWN_PREFIXES = ("TEMPORAL_", "TIMEWRIGHT_", "NODE_", "LD_")
@@ -39,6 +37,7 @@ class Deploy:
     depends_on: tuple[str, ...] = ()
     suspend: bool = False
     auto_revert: bool | None = None
+    rollout: Rollout = field(default_factory=Rollout)
 
 
 @dataclass
@@ -57,9 +56,7 @@ class DeployReader:
             self.problem(("deploy",), f"must be an object, is {kind_of(value)}")
             return Deploy()
         for key in value:
-            if key in _LATER:
-                self.problem(("deploy", key), f"this version can't do {_LATER[key]} yet", "remove the key")
-            elif key not in KEYS:
+            if key not in KEYS:
                 close = get_close_matches(key, KEYS, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(KEYS)}"
                 self.problem(("deploy", key), "is not a key of deploy", hint)
@@ -74,6 +71,7 @@ class DeployReader:
             depends_on=self._depends_on(value),
             suspend=bool(self._typed(value, "suspend", bool, "true or false")),
             auto_revert=self._typed(value, "autoRevert", bool, "true or false"),
+            rollout=RolloutReader(self.problem).read(value),
         )
 
     def _typed(self, block: Mapping[str, Any], key: str, kind: type[T], words: str) -> T | None:

@@ -47,12 +47,17 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def pool_version(members: Iterable[tuple[str, str]], sdk: str) -> str:
-    """The id of a pool version: 12 hex digits over (workflow id, release digest) and the SDK."""
-    return sha256(canonical([sorted(members), sdk]))[:SHORT]
+def pool_version(
+    members: Iterable[tuple[str, str]], sdk: str, versioning: Mapping[str, str] | None = None
+) -> str:
+    """The id of a pool version: 12 hex digits over (workflow id, release digest), the SDK, and for a pool
+    of Versions the workflows' versioning (PINNED or AUTO_UPGRADE, by workflow id)."""
+    more = [] if versioning is None else [sorted(versioning.items())]
+    return sha256(canonical([sorted(members), sdk, *more]))[:SHORT]
 
 
-def build_id(bundles: Mapping[str, str], sdk: str) -> str:
+def build_id(bundles: Mapping[str, str], sdk: str, versioning: Mapping[str, str] | None = None) -> str:
     """Temporal's Build ID of a pool version: the workflow code alone, so that a change of
     activities keeps it (design §7). `bundles`: workflow id → digest of its bundled part."""
-    return sha256(canonical([sorted(bundles.items()), sdk]))[:SHORT]
+    more = [] if versioning is None else [sorted((name, versioning[name]) for name in bundles)]
+    return sha256(canonical([sorted(bundles.items()), sdk, *more]))[:SHORT]

@@ -160,9 +160,16 @@ def _release_digest(spec: Spec, placement: Placement, compiled: str) -> str:
                 "package": package_text(spec),
                 "placement": [placement.namespace, placement.task_queue, placement.isolation],
                 "env": list(spec.deploy.env),
+                **_versioning(spec),
             }
         )
     )
+
+
+def _versioning(spec: Spec) -> dict[str, str]:
+    """Part of the release where the spec says it: it is written into the pool's bundle."""
+    said = spec.deploy.rollout.versioning
+    return {"versioning": said} if said else {}
 
 
 def _word(spec: Spec) -> str:
@@ -178,6 +185,7 @@ def _word(spec: Spec) -> str:
                 "entries": [spec.workflows, spec.activities, spec.worker, spec.root],
                 "placement": [deploy.namespace, deploy.task_queue, deploy.isolation],
                 "env": list(deploy.env),
+                **_versioning(spec),
             }
         )
     )

@@ -56,6 +56,62 @@ _PATH: Schema = {
     "pattern": r"^(?![A-Za-z]:)(?!(.*/)?(\.{0,2}|node_modules)(/|$))[^\\]+$",
 }
 _NAME: Schema = {"type": "string", "pattern": r"\S", "maxLength": 200}
+_SPAN: Schema = {"type": ["number", "string", "null"]}
+_GATE_OBJECT: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["workflow"],
+    "properties": {
+        "workflow": {"type": "string", "description": "a workflow type of the task queue"},
+        "input": {"description": "its argument: any JSON"},
+        "timeout": {**_SPAN, "description": "how long it may take: seconds, or 90s, 15m, 2h (5m)"},
+        "onFailure": {"enum": ["rollback", "pause", None], "description": "`pause` waits for a person"},
+    },
+}
+_GATE: Schema = {"anyOf": [_GATE_OBJECT, {"type": "string"}, {"type": "null"}]}
+_STRATEGIES = ["AllAtOnce", "Progressive", "Manual", "off"]
+_ROLLOUT: Schema = {
+    "anyOf": [
+        {"enum": _STRATEGIES},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "strategy": {"enum": [*_STRATEGIES, None]},
+                "steps": {
+                    "type": ["array", "null"],
+                    "maxItems": 50,
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["rampPercentage"],
+                        "properties": {
+                            "rampPercentage": {"type": "number", "minimum": 0.01, "maximum": 100},
+                            "pause": {**_SPAN, "description": "how long: seconds, or 90s, 15m, 2h, 3d"},
+                            "gate": {
+                                "anyOf": [_GATE_OBJECT, {"type": ["boolean", "string", "null"]}],
+                                "description": "run after the pause; false: none here",
+                            },
+                        },
+                    },
+                },
+                "gate": {**_GATE, "description": "a workflow that has to complete on the new Version"},
+                "watch": {
+                    "type": ["object", "null"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "failureRate": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+                        "minExecutions": {"type": ["number", "null"], "minimum": 1},
+                        "taskFailures": {"type": ["number", "null"], "minimum": 1},
+                        "query": {"type": ["string", "null"], "description": "PromQL"},
+                        "above": {"type": ["number", "null"], "description": "bad above this"},
+                        "check": {"type": ["string", "null"], "description": "a name of [rollout.checks]"},
+                    },
+                },
+            },
+        },
+    ]
+}
 _CODE = "TypeScript; becomes `{}`"
 
 _WORKFLOW = (
@@ -206,6 +262,34 @@ DEPLOY = (
         "go back to the release before when a new one is not healthy within its trial",
         False,
         "`health.revert`",
+    ),
+    Field(
+        "rollout",
+        _ROLLOUT,
+        "how new executions come to new code: a strategy, or an object (`docs/rollouts.md`)",
+        {"strategy": "Progressive", "steps": [{"rampPercentage": 10, "pause": "5m"}]},
+        "`rollout.strategy`",
+    ),
+    Field(
+        "versioning",
+        {"enum": ["PINNED", "AUTO_UPGRADE"]},
+        "open executions end on the code they began with, or go on with the newest",
+        "AUTO_UPGRADE",
+        "`rollout.versioning`",
+    ),
+    Field(
+        "replay",
+        {"enum": ["off", "warn", "enforce"]},
+        "replay recent executions on new code before it goes live (`docs/replay.md`)",
+        "enforce",
+        "`enforce` where open executions go on with new code, else `off`",
+    ),
+    Field(
+        "onUndeploy",
+        {"enum": ["wait", "block", "force"]},
+        "with open executions: wait for their end, refuse, or undeploy all the same",
+        "block",
+        "`wait` where there are Versions, else `force`",
     ),
 )
 

@@ -33,6 +33,7 @@ class Wanted:
     suspend: bool = False
     auto_revert: bool | None = None
     revision: str = ""  # the commit that last changed it; '' where the source has no commits
+    rollout: str = ""  # core/rollout.py's text of what the spec says of it
 
 
 @dataclass(frozen=True)

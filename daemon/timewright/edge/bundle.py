@@ -65,10 +65,20 @@ _ESBUILD: Final = (
 _PROLOGUE: Final = b"""\
 ;globalThis.__timewright__ = (() => {
   const parts = [];
+  // What the spec says, where the code (setWorkflowOptions) says nothing itself.
+  const versioned = (workflow, versioningBehavior) => {
+    if (versioningBehavior === undefined || typeof workflow !== 'function') return workflow;
+    const said = workflow.workflowDefinitionOptions;
+    const silent = typeof said !== 'function' && said?.versioningBehavior === undefined;
+    if (silent && Object.isExtensible(workflow)) {
+      workflow.workflowDefinitionOptions = { ...said, versioningBehavior };
+    }
+    return workflow;
+  };
   // One call for each execution: the SDK evaluates the module that calls it anew each time.
   const workflows = (require) => {
     const found = Object.create(null);
-    for (const [types, run] of parts) {
+    for (const [types, run, versioning] of parts) {
       let module;
       // Kept before it runs, as every module system does: a part that asks for itself gets what there is.
       const load = () => {
@@ -79,12 +89,13 @@ _PROLOGUE: Final = b"""\
         return module.exports;
       };
       for (const type of types) {
-        Object.defineProperty(found, type, { enumerable: true, get: () => load()[type] });
+        const get = () => versioned(load()[type], versioning);
+        Object.defineProperty(found, type, { enumerable: true, get });
       }
     }
     return found;
   };
-  workflows.add = (types, run) => { parts.push([types, run]); };
+  workflows.add = (...part) => { parts.push(part); };
   return workflows;
 })();
 """
@@ -99,12 +110,14 @@ _EPILOGUE: Final = b"delete globalThis.__timewright__.add;\n"
 class Part:
     """One release in a pool's bundle. `path`: its bundle/workflow.js, with the map beside it.
 
-    `workflow_types`: the exported functions that the pool serves.
+    `workflow_types`: the exported functions that the pool serves. `versioning`: PINNED, AUTO_UPGRADE, or ''
+    where the pool has no Versions.
     """
 
     workflow_id: str
     workflow_types: tuple[str, ...]
     path: Path
+    versioning: str = ""
 
 
 @dataclass(frozen=True)
@@ -395,7 +408,7 @@ def _join(base: Base, parts: Sequence[tuple[Part, _Loaded]]) -> bytes:
         joined.plain(f"globalThis.__timewright__.add({types},\n".encode())
         sources = [f"{part.workflow_id}/{source}" for source in loaded.sources]
         joined.add(loaded.code, loaded.mappings, sources, loaded.contents, loaded.names)
-        joined.plain(b");\n")
+        joined.plain(f", {json.dumps(part.versioning)});\n".encode() if part.versioning else b");\n")
     joined.plain(_EPILOGUE)
     return joined.finish()
 

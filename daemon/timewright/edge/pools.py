@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote
 import tomli_w
 
 from timewright.core.digest import build_id, pool_version
+from timewright.core.rollout import Strategy, rollout_of
 from timewright.core.spec import emitted
 from timewright.edge import files
 from timewright.edge.releases import Receipt
@@ -34,6 +35,9 @@ class PoolVersion:
     version: str
     build_id: str
     members: Mapping[str, str]
+    deployment: str = ""  # Temporal's Worker Deployment that it is a Version of; '' for none
+    bundles: Mapping[str, str] = field(default_factory=dict)  # workflow id → digest of its workflow code
+    sdk: str = ""
 
 
 class Pools:
@@ -63,13 +67,24 @@ class Pools:
 
     def current(self, key: Key) -> PoolVersion | None:
         """The version that new work goes to; None when there is none, or it is unreadable."""
+        return self.read(key, "current")
+
+    def read(self, key: Key, version: str) -> PoolVersion | None:
+        """A version as published; None when it is not there, or unreadable."""
         try:
-            home = self.home(key) / "current"
+            home = self.home(key) / version
             found = tomllib.loads((home / "pool.toml").read_text("utf-8"))
             if "bundle" in found and not (home / str(found["bundle"])).is_file():
                 return None
-            members = {item["workflow_id"]: item["release"] for item in found.get("releases", [])}
-            return PoolVersion(found["pool_version"], found["build_id"], members)
+            rows = found.get("releases", [])
+            return PoolVersion(
+                found["pool_version"],
+                found["build_id"],
+                {item["workflow_id"]: item["release"] for item in rows},
+                found.get("deployment", ""),
+                {item["workflow_id"]: item["code"] for item in rows if "code" in item},
+                found["sdk"],
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -87,22 +102,36 @@ class Pools:
         directory.mkdir(parents=True)
         return directory
 
-    def describe(self, key: Key, members: Iterable[Receipt], *, sdk: str, releases: Path) -> dict[str, Any]:
-        """The content of pool.toml for these members (contract with the worker host)."""
+    def describe(
+        self,
+        key: Key,
+        members: Iterable[Receipt],
+        *,
+        sdk: str,
+        releases: Path,
+        deployment: str = "",
+        versioning: str = "PINNED",
+    ) -> dict[str, Any]:
+        """The content of pool.toml for these members (contract with the worker host). `deployment`: of a
+        pool with Versions; `versioning`: of those workflows that don't say it."""
         ordered = sorted(members, key=lambda receipt: receipt.workflow_id)
         bundles = {receipt.workflow_id: code for receipt in ordered if (code := _workflow_code(receipt))}
         isolation = ordered[0].isolation
         base = os.path.relpath(releases, self.home(key) / "version")
+        behaviours = {r.workflow_id: versioning_of(r, versioning) for r in ordered} if deployment else None
         content: dict[str, Any] = {
             "format": 1,
-            "pool_version": pool_version(((r.workflow_id, r.digest) for r in ordered), sdk),
-            "build_id": build_id(bundles, sdk),
+            "pool_version": pool_version(((r.workflow_id, r.digest) for r in ordered), sdk, behaviours),
+            "build_id": build_id(bundles, sdk, behaviours),
             "namespace": key[0],
             "task_queue": key[1],
             "isolation": isolation,
             "sdk": sdk,
-            "releases": [_member(receipt, base) for receipt in ordered],
+            "releases": [_member(receipt, base, bundles.get(receipt.workflow_id, "")) for receipt in ordered],
         }
+        if behaviours is not None:
+            content["deployment"] = deployment
+            content["versioning"] = behaviours[ordered[0].workflow_id] if len(ordered) == 1 else versioning
         if isolation == "shared" and bundles:
             content["bundle"] = "workflows.js"
         return content
@@ -139,9 +168,32 @@ class Pools:
         if self.home(key).is_dir():
             files.sync_directory(self.home(key))
 
+    def kept(self, key: Key) -> tuple[str, ...]:
+        """The versions that the worker host serves besides the current one, oldest first."""
+        try:
+            found = tomllib.loads((self.home(key) / "kept.toml").read_text("utf-8"))
+            return tuple(str(name) for name in found["versions"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+    def keep(self, key: Key, versions: Iterable[str]) -> None:
+        """Have these served besides the current one, by one rename."""
+        home = self.home(key)
+        wanted = list(versions)
+        if wanted:
+            files.replace(home / "kept.toml", tomli_w.dumps({"versions": wanted}).encode())
+        elif (home / "kept.toml").exists():
+            (home / "kept.toml").unlink()
+            files.sync_directory(home)
+
+    def published(self, key: Key) -> dict[str, PoolVersion]:
+        """All versions that are on disk and whole, by id."""
+        found = {name: self.read(key, name) for name in _folders(self.home(key)) if name != "current"}
+        return {name: version for name, version in found.items() if version is not None}
+
     def collect(self, key: Key, keep: Iterable[str]) -> None:
         """Remove versions other than those in `keep`."""
-        wanted = {*keep, "current"}
+        wanted = {*keep, *self.kept(key), "current"}
         for name in list(_folders(self.home(key))):
             if name not in wanted:
                 files.remove(self.home(key) / name)
@@ -155,7 +207,15 @@ def _workflow_code(receipt: Receipt) -> str | None:
     return receipt.bundle
 
 
-def _member(receipt: Receipt, base: str) -> dict[str, Any]:
+def versioning_of(receipt: Receipt, default: str) -> str:
+    """PINNED or AUTO_UPGRADE: what open executions of a workflow do when its code changes."""
+    said = rollout_of(receipt.rollout)
+    if said.strategy is Strategy.OFF and not said.versioning:
+        return "AUTO_UPGRADE"  # in a pool of Versions the next best thing to "in place"
+    return said.versioning or default
+
+
+def _member(receipt: Receipt, base: str, code: str) -> dict[str, Any]:
     member: dict[str, Any] = {
         "workflow_id": receipt.workflow_id,
         "release": receipt.release,
@@ -163,6 +223,8 @@ def _member(receipt: Receipt, base: str) -> dict[str, Any]:
         "workflow_types": list(receipt.workflow_types),
         "activity_names": list(receipt.activity_names),
     }
+    if code:
+        member["code"] = code
     if receipt.activities:
         member["activities"] = emitted(receipt.activities, receipt.root)
     if receipt.isolation == "process" and receipt.worker:

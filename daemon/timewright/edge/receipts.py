@@ -51,6 +51,7 @@ class Receipt:
     depends_on: tuple[str, ...] = ()
     author: str = ""  # of the commit that `revision` is, and its subject
     subject: str = ""
+    rollout: str = ""  # core/rollout.py's text, as the spec said when this was built
     env: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from timewright.core.verdict import Poller
 
 if TYPE_CHECKING:
+    from temporalio.client import Client
     from temporalio.service import ServiceClient
 
 _TIMEOUT_S = 3.0
@@ -25,6 +26,7 @@ class Temporal:
         self._next_try = 0.0
         self._silent_until = 0.0
         self._few = asyncio.Semaphore(8)
+        self._clients: dict[str, Client] = {}
 
     async def pollers(self, namespace: str, task_queue: str) -> tuple[Poller, ...] | None:
         """All pollers of a queue, for workflows and for activities; None when Temporal doesn't answer.
@@ -49,6 +51,18 @@ class Temporal:
             except Exception:  # a server may answer anything; "I don't know" is all that we need of it
                 return None
             return (*found[0], *found[1])
+
+    async def client(self, namespace: str) -> Client | None:
+        """A client for one namespace; None when Temporal doesn't answer."""
+        service = await self._connected()
+        if service is None:
+            return None
+        from temporalio.client import Client
+
+        known = self._clients.get(namespace)
+        if known is None or known.service_client is not service:
+            known = self._clients[namespace] = Client(service, namespace=namespace)
+        return known
 
     async def _connected(self) -> ServiceClient | None:
         if self._client is not None:

@@ -1,0 +1,253 @@
+"""What a rollout touches: the activities of `rollflow.py`, over Temporal's own API and the checks of the
+config.
+
+Each looks, decides with what it sees, and changes at most one thing; done twice it does nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import WorkflowFailureError
+from temporalio.common import PinnedVersioningOverride, WorkerDeploymentVersion, WorkflowIDReusePolicy
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+
+from timewright.core.deployments import hosts_of, rollout_id
+from timewright.core.orders import Ask, Closed, Look, Order, missing_hosts, why_bad
+from timewright.edge.checks import Checks
+from timewright.edge.deployments import ChangedError, Deployments, ManagedError, of_version
+from timewright.rollflow import NAME, Found, GateRun, Route, Watching
+
+_LOOK_S = 2.0  # between two looks at a rollout
+_STUCK_EVERY = 3  # looks: it asks for single executions
+_STUCK_ATTEMPTS = 3
+_STUCK_MOST = 20  # executions that are asked for
+_ARRIVALS_S = 20.0
+_BAD_CHECKS = 3  # in a row: one lost answer is no reason to go back
+#: Executions of gates are judged by their gate, and not by the watch.
+GATES = "timewright-gate/"
+
+
+class RolloutActs:
+    """The activities, for one server."""
+
+    def __init__(self, deployments: Deployments, checks: Checks) -> None:
+        self.deployments, self.checks = deployments, checks
+
+    @property
+    def all(self) -> Sequence[Callable[..., Any]]:
+        return (self.claim, self.arrivals, self.gate, self.route, self.undo, self.watch)
+
+    @activity.defn(name="claim")
+    async def claim(self, order: Order) -> Found:
+        """Make the Deployment ours, and end older rollouts of it. `current`: the Build ID that is current.
+        A Deployment that Temporal doesn't know yet is nobody's."""
+        seen = await self.deployments.describe(order.namespace, order.deployment)
+        if seen.version(order.build_id) is not None:
+            try:
+                await self.deployments.claim(order.namespace, seen)
+            except ManagedError:
+                return Found(False, manager=seen.manager or "somebody else")
+            except ChangedError as error:
+                raise _again(error) from error
+        for version in seen.versions:
+            if version.build_id not in (order.build_id, seen.current):
+                await self._supersede(order, version.build_id)
+        return Found(current=seen.current)
+
+    async def _supersede(self, order: Order, build_id: str) -> None:
+        client = await self.deployments.client(order.namespace)
+        handle = client.get_workflow_handle(rollout_id(order.deployment, build_id))
+        try:
+            await handle.signal("ask", Ask("supersede", reason=f"version {order.build_id}"))
+        except Exception:  # it is over, or never was
+            return
+
+    @activity.defn(name="arrivals")
+    async def arrivals(self, order: Order) -> Found:
+        """Wait a while for hosts that serve the Version, on a queue that Temporal knows for it."""
+        end = time.monotonic() + _ARRIVALS_S
+        pause = 0.1
+        found = Found()
+        while True:
+            activity.heartbeat()
+            found = Found(hosts=tuple(sorted(await self._hosts(order))))
+            if not missing_hosts(order, found.hosts) or time.monotonic() > end:
+                return found
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
+
+    async def _hosts(self, order: Order) -> set[str]:
+        queues = await self.deployments.queues(order.namespace, order.deployment, order.build_id)
+        if order.task_queue not in queues:
+            return set()
+        polls = await self.deployments.polls(
+            order.namespace, order.task_queue, order.deployment, order.build_id
+        )
+        return set(hosts_of(polls, ""))
+
+    @activity.defn(name="route")
+    async def route(self, route: Route) -> Found:
+        """Give the Version its share. Not ok: another one has taken its place, or somebody else manages."""
+        order = route.order
+        seen = await self.deployments.describe(order.namespace, order.deployment)
+        if seen.current == order.build_id:
+            return Found()
+        try:
+            await self.deployments.claim(order.namespace, seen)
+            if seen.manager != self.deployments.identity:  # the claim has changed the token
+                seen = await self.deployments.describe(order.namespace, order.deployment)
+            if route.percent >= 100:
+                await self.deployments.set_current(order.namespace, seen, order.build_id)
+            elif (seen.ramping, seen.percent) != (order.build_id, route.percent):
+                await self.deployments.set_ramp(order.namespace, seen, order.build_id, route.percent)
+        except ManagedError:
+            return Found(False, manager=seen.manager or "somebody else")
+        except ChangedError as error:
+            raise _again(error) from error
+        return Found()
+
+    @activity.defn(name="undo")
+    async def undo(self, route: Route, previous: str) -> Found:
+        """Take back what was given to the Version. Not ok: somebody else manages, and was left alone."""
+        order = route.order
+        seen = await self.deployments.describe(order.namespace, order.deployment)
+        try:
+            if seen.ramping == order.build_id:
+                await self.deployments.set_ramp(order.namespace, seen, "", 0.0)
+            elif seen.current == order.build_id and previous != order.build_id:
+                await self.deployments.set_current(order.namespace, seen, previous)
+        except ManagedError as error:
+            return Found(False, f"not taken back: {error}")
+        except ChangedError as error:
+            raise _again(error) from error
+        return Found()
+
+    @activity.defn(name="gate")
+    async def gate(self, run: GateRun) -> Found:
+        """Run a gate on the new Version. A retry of the activity waits for the same execution."""
+        order, gate = run.order, run.gate
+        client = await self.deployments.client(order.namespace)
+        start = (activity.info().workflow_run_id or "")[:8]  # another try of the rollout is another run
+        name = f"{GATES}{order.deployment}/{order.build_id}/{run.number}-{start}"
+        try:
+            handle = await client.start_workflow(
+                gate.workflow,
+                args=[] if gate.input is None else [gate.input],
+                id=name,
+                task_queue=order.task_queue,
+                execution_timeout=timedelta(seconds=gate.timeout),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                versioning_override=PinnedVersioningOverride(
+                    WorkerDeploymentVersion(order.deployment, order.build_id)
+                ),
+            )
+        except WorkflowAlreadyStartedError:
+            handle = client.get_workflow_handle(name)
+        try:
+            await _beating(handle.result())
+        except WorkflowFailureError as error:
+            return Found(False, f"{_root(error)} (workflow {name})")
+        return Found()
+
+    @activity.defn(name="watch")
+    async def watch(self, watching: Watching) -> Found:
+        """Look again and again; ends at the first look that is bad, or after `seconds`."""
+        end = time.monotonic() + watching.seconds
+        number, checks_failed = 0, 0
+        while True:
+            activity.heartbeat()
+            look, check_failed = await self._look(watching, stuck=number % _STUCK_EVERY == 0)
+            checks_failed = checks_failed + 1 if check_failed else 0
+            if checks_failed >= _BAD_CHECKS:
+                look = Look(look.new, look.old, look.stuck, look.metric, check_failed)
+            if because := why_bad(watching.order.watch, look):
+                return Found(False, because, await self._guilty(watching))
+            number += 1
+            left = end - time.monotonic()
+            if left <= 0 and not checks_failed:
+                return Found()
+            await asyncio.sleep(_LOOK_S if checks_failed else min(_LOOK_S, max(0.05, left)))
+
+    async def _look(self, watching: Watching, *, stuck: bool) -> tuple[Look, str]:
+        order, watch = watching.order, watching.order.watch
+        new = await self._closed(order, order.build_id, watching.since)
+        old = Closed()
+        if new.failed and watching.previous:
+            old = await self._closed(order, watching.previous, watching.since - 3600)
+        metric, failed = None, ""
+        if watch.query:
+            metric, failed = await self.checks.query(watch.query)
+        if watch.check and not failed:
+            failed = await self.checks.check(watch.check)
+        return Look(new, old, await self._stuck(order) if stuck else 0, metric), failed
+
+    async def _closed(self, order: Order, build_id: str, since: float, more: str = "") -> Closed:
+        mine = f"{of_version(order.deployment, build_id)} AND CloseTime >= '{_time(since)}'{more}"
+        mine += f" AND WorkflowId NOT STARTS_WITH '{GATES}'"
+        bad = f"{mine} AND ExecutionStatus IN ('Failed', 'TimedOut')"
+        failed = await self.deployments.count(order.namespace, bad)
+        completed = await self.deployments.count(order.namespace, f"{mine} AND ExecutionStatus = 'Completed'")
+        return Closed(completed, failed)
+
+    async def _stuck(self, order: Order) -> int:
+        """Open executions of the Version whose workflow task has failed several times."""
+        client = await self.deployments.client(order.namespace)
+        query = f"{of_version(order.deployment, order.build_id)} AND ExecutionStatus = 'Running'"
+        count = 0
+        async for one in client.list_workflows(query, limit=_STUCK_MOST):
+            if one.id.startswith(GATES):
+                continue
+            about = await client.get_workflow_handle(one.id, run_id=one.run_id).describe()
+            if about.raw_description.pending_workflow_task.attempt >= _STUCK_ATTEMPTS:
+                count += 1
+        return count
+
+    async def _guilty(self, watching: Watching) -> tuple[str, ...]:
+        """Whose executions failed, of the workflows that this rollout changes; all where that can't be
+        told."""
+        order = watching.order
+        found = set()
+        for workflow_type, workflow_id in order.types.items():
+            more = f" AND WorkflowType = '{workflow_type}'"
+            if (await self._closed(order, order.build_id, watching.since, more)).failed:
+                found.add(workflow_id)
+        return tuple(sorted(found))
+
+
+async def _beating(work: Awaitable[Any]) -> Any:
+    """Wait for something long; a daemon that dies meanwhile is noticed."""
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            done, _ = await asyncio.wait([task], timeout=2.0)
+            if done:
+                return task.result()
+            activity.heartbeat()
+    finally:
+        task.cancel()
+
+
+def _root(error: BaseException) -> str:
+    """The innermost words of a failed workflow: what its author wrote."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = error.message if isinstance(error, FailureError) else str(error)
+    return text.splitlines()[0][:500] if text else type(error).__name__
+
+
+def _again(error: ChangedError) -> Exception:
+    """The Deployment was changed between look and change: the retry looks again."""
+    return RuntimeError(f"changed meanwhile: {error}")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(max(0.0, seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+__all__ = ["NAME", "RolloutActs"]
