@@ -23,6 +23,7 @@ from timewright.edge.statefile import Bad
 from timewright.golive import GoLive
 from timewright.notes import FORGOTTEN, seen
 from timewright.retention import Retention
+from timewright.rollouts import Rollouts
 from timewright.world import World
 
 #: Who is named where neither a person nor the source asked: our own judgement.
@@ -32,9 +33,9 @@ OURSELVES = "timewright"
 class Applier:
     """Does what the plan says, with the world's tools."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, rollouts: Rollouts) -> None:
         self.world = world
-        self.live = GoLive(world)
+        self.live = GoLive(world, rollouts)
         self.builder = Builder(world)
         self._retention = Retention(world)
 
@@ -70,10 +71,17 @@ class Applier:
         )
         timings: dict[str, float] = {}
         previous = world.receipts.get(wanted.workflow_id)
+        pool = (wanted.placement.namespace, wanted.placement.task_queue)
         try:
-            receipt = await self.builder.release(wanted, revision, timings)
+            world.coming[pool].add(wanted.workflow_id)
+            try:
+                receipt = await self.builder.release(wanted, revision, timings)
+            finally:
+                world.coming[pool].discard(wanted.workflow_id)
             again = previous is not None and previous.digest == receipt.digest
-            health, reason = await self.live.switch(receipt, previous, timings, fresh=forced and again)
+            health, reason = await self.live.switch(
+                receipt, previous, timings, fresh=forced and again, forced=forced
+            )
         except SupersededError:
             return  # the record stays DEPLOYING: the next pass goes on with the newer spec
         except Exception as error:
@@ -174,7 +182,7 @@ class Applier:
             with timed(timings, "verify"):
                 receipt = await self._kept(workflow_id, digest)
             again = asked is not None and previous is not None and previous.digest == digest
-            health, reason = await self.live.switch(receipt, previous, timings, fresh=again)
+            health, reason = await self.live.switch(receipt, previous, timings, fresh=again, back=True)
         except Exception as error:
             failed = as_deploy_error(error)
             words = f"release {digest[:SHORT]} can't be made live: {failed.message}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -100,6 +101,31 @@ class Temporal:
 
 
 @dataclass(frozen=True)
+class Rollout:
+    strategy: str = "AllAtOnce"
+    versioning: str = "PINNED"
+    wait_s: float = 10.0
+    sunset_s: float = 300.0
+    keep: int = 3
+    task_queue: str = "timewright"
+    manager: str = "timewright"
+    prometheus: str = ""
+    checks: list[str] = field(default_factory=list)
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The HTTP checks: name → URL."""
+        return {name: url for name, _, url in (check.partition("=") for check in self.checks)}
+
+
+@dataclass(frozen=True)
+class Fleet:
+    host: str = ""
+    hosts: list[str] = field(default_factory=list)
+    min_hosts: int = 1
+
+
+@dataclass(frozen=True)
 class Releases:
     keep: int = 5
     min_age_h: float = 24.0
@@ -162,6 +188,7 @@ class Log:
 
 #: Tables of named blocks, each of which takes what it doesn't say from a section.
 NAMED = {"sources": "source", "notifiers": "notify"}
+_CHECK = re.compile(r"[A-Za-z0-9_-]+=https?://\S+")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -198,6 +225,8 @@ class Config:
     dependencies: Dependencies = field(default_factory=Dependencies)
     worker: Worker = field(default_factory=Worker)
     temporal: Temporal = field(default_factory=Temporal)
+    rollout: Rollout = field(default_factory=Rollout)
+    fleet: Fleet = field(default_factory=Fleet)
     releases: Releases = field(default_factory=Releases)
     retry: Retry = field(default_factory=Retry)
     health: Health = field(default_factory=Health)
@@ -246,6 +275,11 @@ class Config:
     @property
     def data_path(self) -> Path:
         return self.path(self.data.directory)
+
+    @property
+    def host_name(self) -> str:
+        """This host's name in its fleet."""
+        return self.fleet.host or socket.gethostname()
 
     @property
     def workflows_path(self) -> Path:
@@ -323,11 +357,13 @@ _CHOICES = {
     "source.status": ("off", "github", "gitlab", "gitea"),
     "compiler.mode": ("check", "transpile", "off"),
     "compiler.typescript": ("pinned", "bundled"),
+    "rollout.strategy": ("AllAtOnce", "Manual", "off"),
+    "rollout.versioning": ("PINNED", "AUTO_UPGRADE"),
     "api.socket_mode": ("0600", "0660", "0666"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("auto", "pretty", "json"),
 }
-_POSITIVE = ("_s", "_bytes", "_mib", "max_files", "keep", "tries", "per_minute")
+_POSITIVE = ("_s", "_bytes", "_mib", "max_files", "keep", "tries", "per_minute", "min_hosts")
 FILE_NAME = "timewright.toml"
 
 
@@ -572,7 +608,15 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"must be of {', '.join(Kind)}; has {unknown[0]!r}"
     if key == "source.max_deletes" and not 0 <= value <= 1:
         return f"must be from 0 to 1, is {value!r}"
-    if key in ("temporal.namespace", "temporal.task_queue") and (message := name_problem(value)):
+    if key == "rollout.checks" and (bad := [one for one in value if not _CHECK.fullmatch(one)]):
+        return f'must be a list of "name=https://…", has {bad[0]!r}'
+    if key == "rollout.prometheus" and value and not value.startswith(("http://", "https://")):
+        return f"must be http://host:port, is {value!r}"
+    if key == "fleet.host" and not re.fullmatch(r"[A-Za-z0-9._-]*", value):
+        return f"has letters, digits, '.', '_' and '-' only, is {value!r}"
+    if key in ("temporal.namespace", "temporal.task_queue", "rollout.task_queue") and (
+        message := name_problem(value)
+    ):
         return f"{message}: {value!r}"
     if key == "worker.url" and value and not value.startswith(("unix:/", "http://", "https://")):
         return f"must be unix:/path or http://host:port, is {value!r}"

@@ -49,6 +49,8 @@ def worker_command(config: Config) -> Sequence[str | Path]:
         config.worker_url,
         "--temporal",
         config.temporal.address,
+        "--name",
+        config.host_name,
         "--log",
         _log_style(config),
     ]

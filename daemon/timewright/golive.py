@@ -12,6 +12,7 @@ from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
 from timewright.edge.worker import Reloaded
 from timewright.pooling import Pooling
+from timewright.rollouts import Rollouts
 from timewright.world import World
 
 #: How long a deploy waits for the pool's other newcomers to be sorted out before it says so.
@@ -21,8 +22,8 @@ _RELOAD_ROUNDS = 5
 class GoLive:
     """The last steps of a deploy and of a rollback: link, pool, worker host. Each can be done twice."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, world: World, rollouts: Rollouts) -> None:
+        self.world, self.rollouts = world, rollouts
         self.pooling = Pooling(world)
 
     async def switch(
@@ -32,24 +33,35 @@ class GoLive:
         timings: dict[str, float],
         *,
         fresh: bool = False,
+        back: bool = False,
+        forced: bool = False,
     ) -> tuple[Health, str]:
-        """Make a release live, bring its pool up to date and tell the worker host; its health, and why.
+        """Make a release live, bring its pool up to date, tell the worker host, and have Temporal send
+        executions; its health, and why.
 
-        `previous`: what is live now. `fresh`: serve it from a new process, even if it is served. Raises
-        DeployError when the host can't load the release: then `previous` is live again. A host that
-        can't be reached fails nothing (design §6).
+        `previous`: what is live now. `fresh`: serve it from a new process, even if it is served. `back`: it
+        was served before; `forced`: a rollout of it that failed is tried again. Raises DeployError when the
+        host can't load the release, or its rollout has failed by now: then `previous` is live again. A host
+        that can't be reached fails nothing (design §6).
         """
+        await self.rollouts.room((receipt.namespace, receipt.task_queue))
         with timed(timings, "publish"):
             failpoint("before-link")
             self._link(receipt)
             failpoint("after-link")
         key = (receipt.namespace, receipt.task_queue)
         with timed(timings, "pool"):
+            await self.pooling.gather(key)
             await self.pooling.refresh(key)
             if previous is not None and (previous.namespace, previous.task_queue) != key:
                 await self._leave(previous)
         with timed(timings, "reload"):
-            return await self._reload(receipt, previous, "redeploy" if fresh else "deploy")
+            health, reason = await self._reload(receipt, previous, "redeploy" if fresh else "deploy")
+        if health is not Health.HEALTHY:
+            self.rollouts.later(key, back=back)
+            return health, reason
+        with timed(timings, "rollout"):
+            return await self.rollouts.go(key, receipt.workflow_id, back=back, forced=forced)
 
     async def retire(self, receipt: Receipt) -> str:
         """Take a live release out of service; '' or why the worker host could not be told."""

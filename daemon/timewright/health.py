@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from timewright.core.state import Health, Record, Status
 from timewright.core.verdict import Poller, Serving, Slot, Verdict, culprit, is_seen, telling_line, verdict
 from timewright.edge.releases import Receipt
-from timewright.edge.temporal import Temporal
 from timewright.world import World
 
 #: Crashes (or looks that find a release at fault) until it is condemned.
@@ -45,7 +44,7 @@ class HealthWatch:
         self.serving: Serving | None = None  # what the last look saw
         self.trying = False  # a release on trial was not healthy at the last look
         self._wake = wake
-        self._temporal = Temporal(world.config.temporal.address)
+        self._temporal = world.temporal
         self._trials: dict[str, _Trial] = {}
         self._asked: dict[tuple[str, str], tuple[str, float, tuple[Poller, ...] | None]] = {}
 
@@ -99,6 +98,8 @@ class HealthWatch:
                 pollers=pollers.get((receipt.namespace, receipt.task_queue)),
                 youngest=youngest,
             )
+            if found.health is Health.HEALTHY and workflow_id in world.rolling:
+                found = Verdict(Health.PROGRESSING, world.rolling[workflow_id])
             world.set_health(workflow_id, found.health, found.reason)
         record = world.record(workflow_id)
         if record.applied == receipt.digest and record.status in _UP:

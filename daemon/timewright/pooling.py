@@ -1,14 +1,23 @@
-"""Makes a pool's current version hold exactly the live releases of its task queue."""
+"""Makes a pool's current version hold exactly the live releases of its task queue.
+
+A pool is replaced in place, or it has Versions (Temporal's Worker Versioning): then the version before goes
+on beside the new one, for as long as `rollouts.py` says.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 from timewright.edge.bundle import Part
 from timewright.edge.failpoint import failpoint
-from timewright.edge.pools import Key
+from timewright.edge.pools import Key, PoolVersion, versioning_of
 from timewright.edge.releases import Receipt
 from timewright.world import World
+
+#: Seconds that a deploy waits for others of its pool that are on their way: they share one new Version then,
+#: and not each has its own, with a process that lives for minutes.
+_GATHER_S = 3.0
 
 
 class Pooling:
@@ -21,36 +30,68 @@ class Pooling:
         """Make the pool's current version hold exactly the live releases of its queue. Many
         deploys at once share one new version: who waits for the lock finds the work done."""
         async with self.world.pool_locks[key]:
-            members = [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
+            members = self.members(key)
             wanted = {receipt.workflow_id: receipt.release for receipt in members}
+            deployment = self.world.deployment(key, members)
             current = self.world.pools.current(key)
-            if current is not None and dict(current.members) == wanted:
+            if current is not None and (dict(current.members), current.deployment) == (wanted, deployment):
                 self._remember(key)
                 return
             if not members:
+                self._keep(key, current)
                 self.world.pools.drop(key)
             else:
-                await self._publish(key, members)
+                await self._publish(key, members, deployment)
             self._remember(key)
 
-    async def _publish(self, key: Key, members: list[Receipt]) -> None:
+    def members(self, key: Key) -> list[Receipt]:
+        """The live releases of a task queue."""
+        return [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
+
+    async def gather(self, key: Key) -> None:
+        """Let other deploys of a pool with Versions catch up, for a moment."""
+        if not self.world.versioning:
+            return
+        end = time.monotonic() + _GATHER_S
+        while self.world.coming[key] and time.monotonic() < end:  # noqa: ASYNC110 - for seconds, at most
+            await asyncio.sleep(0.02)
+
+    async def _publish(self, key: Key, members: list[Receipt], deployment: str) -> None:
         world = self.world
-        sdk = world.compiler.sdk_version
-        content = world.pools.describe(key, members, sdk=sdk, releases=world.releases.root)
+        sdk, default = world.compiler.sdk_version, world.config.rollout.versioning
+        content = world.pools.describe(
+            key, members, sdk=sdk, releases=world.releases.root, deployment=deployment, versioning=default
+        )
         version = str(content["pool_version"])
         if not world.pools.has(key, version):
             build = world.pools.begin(key)
             try:
                 if "bundle" in content:
-                    await world.compiler.join([_part(world, r) for r in members if r.bundle], build)
+                    parts = [_part(world, r, default if deployment else "") for r in members if r.bundle]
+                    await world.compiler.join(parts, build)
                 await asyncio.to_thread(world.pools.publish, key, build, content)
             finally:
                 world.releases.discard(build)
         failpoint("before-pool-link")
-        before = world.pools.link(key)
+        before, current = world.pools.link(key), world.pools.current(key)
+        if current is not None and current.lane != (content["build_id"] if deployment else ""):
+            self._keep(key, current)
         world.pools.make_current(key, version)
         failpoint("after-pool-link")
-        world.pools.collect(key, {version, before or version})
+        kept = world.pools.kept(key)
+        if version in kept:
+            world.pools.keep(key, [name for name in kept if name != version])
+        if not deployment and not kept:
+            world.pools.collect(key, {version, before or version})
+
+    def _keep(self, key: Key, current: PoolVersion | None) -> None:
+        """What is current goes on beside the new version: the list says so before the link moves, so that
+        nobody ever sees a tree in which it has ended."""
+        if current is None or (not current.deployment and not self.world.deployment(key, self.members(key))):
+            return
+        kept = self.world.pools.kept(key)
+        if current.version not in kept:
+            self.world.pools.keep(key, [*kept, current.version])
 
     def _remember(self, key: Key) -> None:
         link, version = self.world.pools.link(key), self.world.pools.current(key)
@@ -61,6 +102,7 @@ class Pooling:
             self.world.pool_links[key], self.world.pool_versions[key] = link, version
 
 
-def _part(world: World, receipt: Receipt) -> Part:
+def _part(world: World, receipt: Receipt, versioning: str) -> Part:
     directory = world.releases.path(receipt.workflow_id, receipt.release) / "bundle"
-    return Part(receipt.workflow_id, receipt.workflow_types, directory / "workflow.js")
+    said = versioning_of(receipt, versioning) if versioning else ""
+    return Part(receipt.workflow_id, receipt.workflow_types, directory / "workflow.js", said)

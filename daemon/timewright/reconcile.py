@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -27,6 +27,7 @@ from timewright.health import HealthWatch
 from timewright.landings import Landings
 from timewright.notes import Notes
 from timewright.operations import Operations
+from timewright.rollouts import Rollouts
 from timewright.sourcing import Sources
 from timewright.world import Change, World
 
@@ -68,13 +69,15 @@ class Reconciler:
         self.world = world
         self.source = SourceReader(world)
         self.health = HealthWatch(world, wake)
-        self._applier = Applier(world)
+        self.rollouts = Rollouts(world, wake)
+        self._applier = Applier(world, self.rollouts)
         self._notes = Notes(world)
         self._wake = wake
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self.operations = Operations(world)
         self.landings = Landings(world, self)
         self.desired: Desired | None = None  # what the last pass read
+        self.rollouts.wished = self._wished
         self.passes = Passes()
         world.listeners.append(self._on_change)
 
@@ -146,6 +149,11 @@ class Reconciler:
         for _, task in list(self._busy.values()):
             task.cancel()
         await self.settled()
+        await self.rollouts.close()
+
+    def _wished(self) -> Mapping[str, str]:
+        desired = self.desired
+        return {spec.workflow_id: spec.rollout for spec in desired.wanted} if desired else {}
 
     def busy(self) -> frozenset[str]:
         return frozenset(self._busy)

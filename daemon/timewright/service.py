@@ -255,6 +255,7 @@ class Service:
         watches = [
             asyncio.create_task(self._watch_health(reconciler), name="health"),
             asyncio.create_task(drift.run(reconciler.busy), name="drift"),
+            asyncio.create_task(reconciler.rollouts.run(), name="rollouts"),
             asyncio.create_task(reconciler.landings.run(), name="landings"),
             *(
                 asyncio.create_task(follower.run(self._wake.set), name=f"source {follower.name}")

@@ -14,23 +14,28 @@ from typing import Any, Final
 from timewright import log
 from timewright.config import Config
 from timewright.core.commits import Commit
+from timewright.core.deployments import deployment_name
 from timewright.core.digest import SHORT
 from timewright.core.earlier import earlier_release
 from timewright.core.prepare import Host
+from timewright.core.rollout import Strategy, rollout_of
 from timewright.core.state import Health, Pin, Pinned, Record, Status, Suspension
 from timewright.core.worlds import Live
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies
+from timewright.edge.deployments import Deployments
 from timewright.edge.holds import ALL, Holds
 from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
 from timewright.edge.statefile import Bad, StateFile
+from timewright.edge.temporal import Temporal
 from timewright.edge.worker import WorkerHost
 from timewright.sourcing import Sources
 
 #: Who is named where no person asked, and nobody knows whose change it was.
 SOURCE: Final = "source"
+_VERSIONING = "temporal.versioning"
 _SHA = 40  # characters of a commit's name, at least
 _COMMITS_KEPT = 5000  # in memory
 
@@ -69,10 +74,33 @@ class World:
     suspension: Suspension | None = None  # of everything
     bad: dict[tuple[str, str], str] = field(default_factory=dict)  # (workflow id, digest) → why
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
+    versioning: bool | None = None  # whether the server has Worker Versioning; None: not known yet
+    rolling: dict[str, str] = field(default_factory=dict)  # workflow id → how far its rollout is
+    coming: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))  # deploys on their way
     _commits: dict[str, Commit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sources = Sources(self)
+        self.temporal = Temporal(self.config.temporal.address)
+        self.deployments = Deployments(self.temporal, self.config.rollout.manager)
+        self.versioning = self.state.fact(_VERSIONING)
+
+    def learn_versioning(self, supported: bool) -> None:
+        """What the server can do, also for the next start: it may begin before the server does."""
+        if supported != self.versioning:
+            self.versioning = supported
+            self.state.set_fact(_VERSIONING, supported)
+
+    def deployment(self, key: Key, members: Collection[Receipt]) -> str:
+        """Temporal's Worker Deployment of a pool with these members; '' where code is replaced in place."""
+        if not self.versioning or not members:
+            return ""
+        said = [rollout_of(receipt.rollout).strategy for receipt in members]
+        if any(receipt.isolation == "process" for receipt in members):
+            wished = [one for one in said if one is not None]  # its own worker.ts: only where asked for
+        else:
+            wished = [one or Strategy(self.config.rollout.strategy) for one in said]
+        return deployment_name(key[1]) if any(one is not Strategy.OFF for one in wished) else ""
 
     def changed(self, change: Change) -> None:
         """Tell who listens (metrics, the event stream) of something that went into the history."""

@@ -27,6 +27,10 @@ class Reason(StrEnum):
     STORAGE_FAILED = "StorageFailed"
     HEALTH_CHECK_FAILED = "HealthCheckFailed"
     ROLLBACK_FAILED = "RollbackFailed"
+    GATE_FAILED = "GateFailed"
+    ROLLOUT_FAILED = "RolloutFailed"
+    TOO_MANY_VERSIONS = "TooManyVersions"
+    OPEN_EXECUTIONS = "OpenExecutions"
     KNOWN_BAD = "KnownBad"
     DEPENDS_ON_MISSING = "DependsOnMissing"
     DEPENDS_ON_CYCLE = "DependsOnCycle"
@@ -50,6 +54,7 @@ TRANSIENT = frozenset(
         Reason.COMPILER_UNAVAILABLE,
         Reason.STORAGE_FAILED,
         Reason.RELOAD_FAILED,
+        Reason.TOO_MANY_VERSIONS,
         Reason.INTERNAL_ERROR,
     }
 )

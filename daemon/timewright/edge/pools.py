@@ -39,6 +39,11 @@ class PoolVersion:
     bundles: Mapping[str, str] = field(default_factory=dict)  # workflow id → digest of its workflow code
     sdk: str = ""
 
+    @property
+    def lane(self) -> str:
+        """Versions of one lane take over from each other: those without a Deployment, or of one Build ID."""
+        return self.build_id if self.deployment else ""
+
 
 class Pools:
     """The pools of one data directory."""

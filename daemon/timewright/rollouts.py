@@ -1,0 +1,566 @@
+"""Has Temporal send executions where they should go: begins rollouts, follows them, and says which old
+versions of a pool go on.
+
+A rollout itself is a workflow (`rollflow.py`), which any daemon of the fleet serves. What this module knows
+is read from Temporal again and again; kept across restarts is only that a rollout was to begin (`_Wish`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from timewright import log
+from timewright.core.deployments import (
+    FULL_VERSIONS,
+    MOST_VERSIONS,
+    Deployment,
+    Old,
+    Routing,
+    crowded,
+    keeping,
+    rollout_id,
+)
+from timewright.core.errors import DeployError, Reason
+from timewright.core.orders import Ask, Order, Phase, Progress
+from timewright.core.rollout import Rollout, Strategy, merge, rollout_of
+from timewright.core.state import Health, Status
+from timewright.edge.checks import Checks
+from timewright.edge.deployments import ChangedError, ManagedError, TemporalAwayError, of_version
+from timewright.edge.pools import Key, PoolVersion
+from timewright.world import World
+
+if TYPE_CHECKING:
+    from temporalio.client import WorkflowHandle
+
+_FACT: Final = "rollouts"
+_BUSY_S = 0.5  # between two looks while a rollout is under way
+_IDLE_S = 5.0
+_SETTLE_S = 10.0  # that Temporal's list of open executions may be late
+_UP = (Status.DEPLOYED, Status.ROLLED_BACK)
+
+
+@dataclass
+class Pooled:
+    """What is known of a pool with Versions. `wish`: the Build ID whose rollout is ours to follow, '' for
+    none. `back`: to code that was served before. `open`: Build ID → open executions; `empty`: Build ID →
+    since when there were none. `problem`: why Temporal could not be asked."""
+
+    wish: str = ""
+    back: bool = False
+    seen: Deployment | None = None
+    order: Order | None = None
+    progress: Progress | None = None
+    open: dict[str, int] = field(default_factory=dict)
+    empty: dict[str, float] = field(default_factory=dict)
+    problem: str = ""
+    told: str = ""
+
+
+class Rollouts:
+    """The rollouts of one host's pools."""
+
+    def __init__(self, world: World, wake: Callable[[], None] = lambda: None) -> None:
+        self.world = world
+        self.pools: dict[Key, Pooled] = {}
+        self.wished: Callable[[], Mapping[str, str]] = dict  # workflow id → its spec's rollout, as last read
+        self._wake = wake
+        self._look = asyncio.Event()
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        for name, row in (world.state.fact(_FACT) or {}).items():
+            namespace, _, queue = name.partition("/")
+            self.pools[namespace, queue] = Pooled(row["build"], row["back"])
+
+    # asked by a deploy ---------------------------------------------------------------------------
+
+    async def room(self, key: Key) -> None:
+        """Raises DeployError where Temporal has no room for one more Version: it is tried again later."""
+        version = self.world.pool_versions.get(key)
+        if version is None or not version.deployment:
+            await self._learn(key[0])
+            return
+        with suppress(TemporalAwayError):
+            seen = await self.world.deployments.describe(key[0], version.deployment)
+            if len(seen.versions) >= FULL_VERSIONS:
+                self._look.set()
+                raise DeployError(
+                    Reason.TOO_MANY_VERSIONS,
+                    f"deployment {seen.name} has {len(seen.versions)} of {MOST_VERSIONS} Versions; old ones"
+                    " are deleted as Temporal lets go of them",
+                )
+
+    async def _learn(self, namespace: str) -> None:
+        """Ask once what the server can do; one that is away is asked again later."""
+        if self.world.versioning is None and self.world.config.rollout.strategy != Strategy.OFF:
+            supported = await self.world.deployments.supported(namespace)
+            if supported is not None:
+                self.world.learn_versioning(supported)
+
+    def later(self, key: Key, *, back: bool) -> None:
+        """The worker host has not answered: the rollout begins when it serves the version."""
+        version = self.world.pool_versions.get(key)
+        if version is not None and version.deployment:
+            self._wish(key, version.build_id, back)
+
+    async def go(self, key: Key, workflow_id: str, *, back: bool, forced: bool) -> tuple[Health, str]:
+        """Begin the rollout of a pool's newest version, which is served; wait a little for its end. The
+        health of the workflow, and why. Raises DeployError when it has failed."""
+        version = self.world.pool_versions.get(key)
+        if version is None or not version.deployment:
+            return Health.HEALTHY, ""
+        self._wish(key, version.build_id, back)
+        pooled = self.pools[key]
+        try:
+            handle = await self._begin(key, version, forced=forced)
+            if handle is None:
+                return Health.HEALTHY, ""
+            if back or (pooled.order and pooled.order.strategy is Strategy.ALL_AT_ONCE):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self.world.config.rollout.wait_s):
+                        pooled.progress = await handle.result()
+            else:
+                pooled.progress = await self._progress(handle)
+        except TemporalAwayError as error:
+            pooled.problem = str(error)
+            return Health.PROGRESSING, f"its rollout waits for Temporal: {error}"
+        except Exception as error:
+            log.get().error("rollout", pool="/".join(key), because=str(error), exc_info=error)
+            return Health.PROGRESSING, f"its rollout could not begin yet: {error}"
+        finally:
+            self._look.set()
+        return self._outcome(key, version, workflow_id)
+
+    def _outcome(self, key: Key, version: PoolVersion, workflow_id: str) -> tuple[Health, str]:
+        pooled = self.pools[key]
+        progress = pooled.progress
+        if progress is None or not progress.phase.over:
+            return Health.PROGRESSING, f"rollout: {progress.because if progress else 'it begins'}"
+        if pooled.wish == version.build_id:
+            self._settle(key, version, progress)
+        if progress.phase is Phase.ROLLED_BACK:
+            return Health.DEGRADED, progress.because
+        return Health.HEALTHY, ""
+
+    async def _begin(
+        self, key: Key, version: PoolVersion, *, forced: bool
+    ) -> WorkflowHandle[Any, Progress] | None:
+        """The rollout's workflow, started where it isn't under way; None when there is nothing to do."""
+        from temporalio.client import WorkflowExecutionStatus
+        from temporalio.common import WorkflowIDConflictPolicy
+
+        from timewright.rollflow import NAME
+
+        world, pooled = self.world, self.pools[key]
+        await self._serve(key[0])
+        seen = pooled.seen = await world.deployments.describe(key[0], version.deployment)
+        order = pooled.order = self._order(key, version, seen, back=pooled.back)
+        client = await world.deployments.client(key[0])
+        if seen.current == version.build_id:
+            await self._end_others(key, seen, version.build_id)
+            self._unwish(key)
+            return None
+        name = rollout_id(version.deployment, version.build_id)
+        handle = client.get_workflow_handle_for(_result_type(), name)
+        last = await self._describe(handle)
+        if last is not None and last.status is WorkflowExecutionStatus.RUNNING:
+            return handle
+        if last is not None and not forced and not pooled.back:
+            progress = await _progress_of(last)
+            if progress is not None and progress.phase is Phase.ROLLED_BACK:
+                return handle  # it has failed already, wherever it ran: once is enough
+        return await client.start_workflow(
+            NAME,
+            order,
+            id=name,
+            task_queue=world.config.rollout.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            result_type=Progress,
+            static_summary=f"{order.strategy} of {', '.join(order.workflows[:5]) or version.build_id}",
+        )
+
+    async def _end_others(self, key: Key, seen: Deployment, build_id: str) -> None:
+        """We go back to what is current: rollouts of other versions end, and give back what they have."""
+        for one in seen.versions:
+            if one.build_id != build_id and one.status in (Routing.RAMPING, Routing.INACTIVE):
+                why = self._why_condemned(key)
+                kind = "fail" if one.status is Routing.RAMPING else "supersede"
+                await self._signal(key[0], seen.name, one.build_id, Ask(kind, reason=why))
+
+    def _why_condemned(self, key: Key) -> str:
+        pool = "/".join(key)
+        reasons = [r.pin.reason for r in self.world.records.values() if r.pool == pool and r.pin]
+        return next((reason for reason in reasons if reason), "a return to the version before")
+
+    def _order(self, key: Key, version: PoolVersion, seen: Deployment, *, back: bool) -> Order:
+        """What is to be done, by the wishes of the workflows whose code this version changes."""
+        config = self.world.config
+        before = self._published(key, seen.current)
+        changed = [name for name, code in version.bundles.items() if before.get(name) != code]
+        wishes = {name: self._said(name) for name in changed}
+        merged = merge(wishes, Strategy(config.rollout.strategy))
+        receipts = {name: self.world.receipts[name] for name in changed if name in self.world.receipts}
+        first = (
+            not seen.current and not seen.versions
+        )  # nobody serves these executions yet: nothing to compare
+        return Order(
+            namespace=key[0],
+            deployment=version.deployment,
+            build_id=version.build_id,
+            task_queue=key[1],
+            strategy=Strategy.ALL_AT_ONCE if back else merged.strategy or Strategy.ALL_AT_ONCE,
+            steps=() if back or first else merged.steps,
+            gates=() if back else merged.gates,
+            watch=merged.watch,
+            workflows=tuple(sorted(changed)),
+            types={kind: name for name, r in receipts.items() for kind in r.workflow_types},
+            hosts=tuple(config.fleet.hosts),
+            min_hosts=config.fleet.min_hosts,
+            back=back,
+            begun_by=config.host_name,
+        )
+
+    def _said(self, workflow_id: str) -> Rollout:
+        """What a workflow's spec says of its rollout: as last read, else as its release was built."""
+        receipt = self.world.receipts.get(workflow_id)
+        text = self.wished().get(workflow_id, receipt.rollout if receipt else "")
+        try:
+            return rollout_of(text)
+        except ValueError:
+            return Rollout()
+
+    def _published(self, key: Key, build_id: str) -> Mapping[str, str]:
+        """The workflows' code in a Version that this host has had; empty where it hasn't."""
+        found = self.world.pools.published(key).values() if build_id else ()
+        return next((one.bundles for one in found if one.build_id == build_id and one.deployment), {})
+
+    # what a rollout is told ----------------------------------------------------------------------
+
+    async def ask(self, key: Key, ask: Ask) -> None:
+        """Tell the rollout under way. Raises TemporalAwayError, LookupError when there is none."""
+        pooled = self.pools.get(key)
+        if pooled is None or not pooled.wish or pooled.seen is None:
+            raise LookupError
+        if not await self._signal(key[0], pooled.seen.name, pooled.wish, ask):
+            raise LookupError
+        self._look.set()
+
+    async def _signal(self, namespace: str, deployment: str, build_id: str, ask: Ask) -> bool:
+        from temporalio.service import RPCError, RPCStatusCode
+
+        client = await self.world.deployments.client(namespace)
+        try:
+            await client.get_workflow_handle(rollout_id(deployment, build_id)).signal("ask", ask)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise TemporalAwayError(error.message) from error
+        return True
+
+    # following -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow what is under way, until cancelled."""
+        while True:
+            busy = False
+            for key in list(self.world.pools.keys()):
+                try:
+                    busy = await self.tend(key) or busy
+                except TemporalAwayError as error:
+                    self._away(key, str(error))
+                except Exception as error:
+                    log.get().error("rollout", pool="/".join(key), because=str(error), exc_info=error)
+            self._look.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), _BUSY_S if busy else _IDLE_S)
+
+    async def close(self) -> None:
+        """Stop serving rollouts; whoever serves them next goes on."""
+        for task in self._workers.values():
+            task.cancel()
+        if self._workers:
+            await asyncio.wait(self._workers.values())
+        self._workers.clear()
+
+    async def tend(self, key: Key) -> bool:
+        """One look at one pool; whether a rollout is under way."""
+        world, version = self.world, self.world.pool_versions.get(key)
+        kept = world.pools.kept(key)
+        await self._upgrade(key, version)
+        name = version.deployment if version is not None else ""
+        if not name:
+            name = next((v.deployment for v in self._kept(key) if v.deployment), "")
+        if not name:
+            if kept and (version is None or not version.deployment):
+                world.pools.keep(key, ())
+            return False
+        pooled = self.pools.setdefault(key, Pooled())
+        await self._serve(key[0])
+        seen = pooled.seen = await world.deployments.describe(key[0], name)
+        pooled.problem = ""
+        if version is None or not version.deployment:
+            await self._let_go(key, seen)
+        elif pooled.wish == version.build_id:
+            await self._follow(key, version)
+        elif pooled.wish:
+            self._unwish(key)
+        await self._tidy(key, seen, version)
+        self._tell(key, version)
+        return bool(pooled.wish)
+
+    async def _upgrade(self, key: Key, version: PoolVersion | None) -> None:
+        """A pool that was made before the server was known to have Versions gets them now."""
+        if version is None or version.deployment or self.world.coming[key]:
+            return
+        await self._learn(key[0])
+        members = [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
+        if self.world.deployment(key, members) and not self.world.pool_locks[key].locked():
+            from timewright.pooling import Pooling
+
+            await Pooling(self.world).refresh(key)
+            self.later(key, back=False)
+            await self.world.worker.sync()
+
+    def _kept(self, key: Key) -> list[PoolVersion]:
+        found = [self.world.pools.read(key, name) for name in self.world.pools.kept(key)]
+        return [version for version in found if version is not None]
+
+    async def _follow(self, key: Key, version: PoolVersion) -> None:
+        """How far is the rollout that is ours to follow?"""
+        pooled = self.pools[key]
+        client = await self.world.deployments.client(key[0])
+        handle = client.get_workflow_handle_for(
+            _result_type(), rollout_id(version.deployment, version.build_id)
+        )
+        progress = await self._progress(handle)
+        if progress is None or (progress.phase.over and self._stale(pooled, progress)):
+            if await self._begin(key, version, forced=False) is None:
+                return
+            progress = await self._progress(handle)
+        pooled.progress = progress
+        if progress is not None and progress.phase.over:
+            self._settle(key, version, progress)
+        elif condemned := self._condemned(version):
+            who, why = condemned
+            await self._signal(
+                key[0], version.deployment, version.build_id, Ask("fail", reason=why, guilty=who)
+            )
+
+    def _stale(self, pooled: Pooled, progress: Progress) -> bool:
+        """Whether the last run is over and is not what was wished for: it was promoted before, or gave
+        way."""
+        current = pooled.seen is not None and pooled.seen.current == pooled.wish
+        return progress.phase is not Phase.ROLLED_BACK and not current
+
+    def _condemned(self, version: PoolVersion) -> tuple[tuple[str, ...], str] | None:
+        """The releases of this version that this host has found to be bad."""
+        records = [self.world.record(name) for name, release in version.members.items()]
+        bad = [r for r in records if r.condemned and r.applied.startswith(version.members[r.workflow_id])]
+        if not bad:
+            return None
+        return tuple(r.workflow_id for r in bad), bad[0].condemned
+
+    def _settle(self, key: Key, version: PoolVersion, progress: Progress) -> None:
+        """A rollout is over: its workflows are healthy, or those that it failed for are condemned."""
+        self._unwish(key)
+        pool = "/".join(key)
+        say = log.get().warning if progress.phase is Phase.ROLLED_BACK else log.get().info
+        say(
+            "rollout over",
+            pool=pool,
+            version=version.build_id,
+            how=str(progress.phase),
+            because=progress.because,
+        )
+        if progress.phase is not Phase.ROLLED_BACK:
+            return
+        for workflow_id in progress.guilty:
+            record = self.world.record(workflow_id)
+            mine = record.applied[:12] == version.members.get(workflow_id)
+            if mine and not record.condemned and record.pin is None:
+                self.world.note(record, condemned=progress.because)
+        self._wake()
+
+    async def _let_go(self, key: Key, seen: Deployment) -> None:
+        """Nothing of this pool has Versions any more: new executions don't go to the last one."""
+        if not seen.current and not seen.ramping:
+            return
+        with suppress(ChangedError, ManagedError):
+            if seen.ramping:
+                await self.world.deployments.set_ramp(key[0], seen, "", 0.0)
+            else:
+                await self.world.deployments.set_current(key[0], seen, "")
+
+    # old versions --------------------------------------------------------------------------------
+
+    async def _tidy(self, key: Key, seen: Deployment, version: PoolVersion | None) -> None:
+        """Which old versions go on; the records of those that nobody needs are deleted."""
+        world, pooled, settings = self.world, self.pools[key], self.world.config.rollout
+        await self._count(key, pooled, seen)
+        published = world.pools.published(key)
+        newest = version.version if version is not None else ""
+        old = tuple(
+            Old(
+                name,
+                one.build_id if one.deployment else "",
+                pooled.open.get(one.build_id),
+                pooled.empty.get(one.build_id),
+            )
+            for name, one in published.items()
+            if name != newest
+        )
+        kept = keeping(
+            seen,
+            old,
+            version.build_id if version is not None else "",
+            sunset=settings.sunset_s,
+            most=settings.keep,
+            settle=_SETTLE_S,
+            now=world.clock(),
+        )
+        async with world.pool_locks[key]:
+            if world.pools.link(key) != (newest or None):
+                return  # a deploy has moved it meanwhile
+            if kept.serve != world.pools.kept(key):
+                world.pools.keep(key, kept.serve)
+                await world.worker.sync()
+            world.pools.collect(key, {name for name in published if name not in kept.forget} | {newest})
+        for build_id in kept.delete:
+            if await world.deployments.delete(key[0], seen.name, build_id):
+                log.get().info("version deleted", pool="/".join(key), version=build_id)
+        self._warn(pooled, crowded(seen))
+
+    async def _count(self, key: Key, pooled: Pooled, seen: Deployment) -> None:
+        """Open executions of each Version that may have some."""
+        now = self.world.clock()
+        for one in seen.versions:
+            if one.status is Routing.DRAINED:
+                pooled.open[one.build_id] = 0
+                pooled.empty.setdefault(one.build_id, now)
+                continue
+            if one.status is Routing.INACTIVE:
+                continue
+            query = f"{of_version(seen.name, one.build_id)} AND ExecutionStatus = 'Running'"
+            count = pooled.open[one.build_id] = await self.world.deployments.count(key[0], query)
+            if count or one.status is not Routing.DRAINING:
+                pooled.empty.pop(one.build_id, None)
+            else:
+                pooled.empty.setdefault(one.build_id, now)
+        known = {one.build_id for one in seen.versions}
+        for build_id in pooled.open.keys() - known:
+            pooled.open.pop(build_id)
+            pooled.empty.pop(build_id, None)
+
+    def _warn(self, pooled: Pooled, warning: str) -> None:
+        if warning and not pooled.told:
+            log.get().warning("many versions", because=warning)
+        pooled.told = warning
+
+    # saying so -----------------------------------------------------------------------------------
+
+    def _tell(self, key: Key, version: PoolVersion | None) -> None:
+        """The health of the workflows that a rollout is about."""
+        pooled, world = self.pools[key], self.world
+        concerned: set[str] = set()
+        if version is not None and pooled.wish and pooled.progress is not None and pooled.order is not None:
+            concerned = {name for name in pooled.order.workflows if name in version.members}
+            for name in concerned:
+                world.rolling[name] = f"rollout: {pooled.progress.because}"
+        for name in version.members if version is not None else ():
+            if name not in concerned and world.rolling.pop(name, None) is not None:
+                record = world.record(name)
+                if record.health is Health.PROGRESSING and record.status in _UP:
+                    world.set_health(name, Health.HEALTHY)
+
+    def _away(self, key: Key, problem: str) -> None:
+        pooled = self.pools.get(key)
+        if pooled is not None:
+            pooled.problem = problem
+
+    # helpers -------------------------------------------------------------------------------------
+
+    def _wish(self, key: Key, build_id: str, back: bool) -> None:
+        pooled = self.pools.setdefault(key, Pooled())
+        if (pooled.wish, pooled.back) != (build_id, back):
+            pooled.wish, pooled.back, pooled.progress, pooled.order = build_id, back, None, None
+            self._store()
+
+    def _unwish(self, key: Key) -> None:
+        self.pools[key].wish = ""
+        self._store()
+
+    def _store(self) -> None:
+        wished = {"/".join(key): one for key, one in self.pools.items() if one.wish}
+        rows = {name: {"build": one.wish, "back": one.back} for name, one in wished.items()}
+        self.world.state.set_fact(_FACT, rows)
+
+    async def _progress(self, handle: WorkflowHandle[Any, Progress]) -> Progress | None:
+        found = await self._describe(handle)
+        return await _progress_of(found) if found is not None else None
+
+    async def _describe(self, handle: WorkflowHandle[Any, Progress]) -> Any:
+        from temporalio.service import RPCError, RPCStatusCode
+
+        try:
+            return await handle.describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise TemporalAwayError(error.message) from error
+
+    # serving rollouts ----------------------------------------------------------------------------
+
+    async def _serve(self, namespace: str) -> None:
+        """Have a worker of ours in a namespace. Raises TemporalAwayError."""
+        task = self._workers.get(namespace)
+        if task is not None and not task.done():
+            return
+        if task is not None and not task.cancelled() and (error := task.exception()):
+            log.get().error("rollouts are not served", namespace=namespace, because=str(error))
+        client = await self.world.deployments.client(namespace)
+        self._workers[namespace] = asyncio.create_task(self._work(client), name=f"rollouts {namespace}")
+
+    async def _work(self, client: Any) -> None:
+        from datetime import timedelta
+
+        from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+        from timewright.rollacts import RolloutActs
+        from timewright.rollflow import RolloutFlow
+
+        settings = self.world.config.rollout
+        acts = RolloutActs(self.world.deployments, Checks(settings.prometheus, settings.urls))
+        worker = Worker(
+            client,
+            task_queue=settings.task_queue,
+            workflows=[RolloutFlow],
+            activities=acts.all,
+            identity=f"timewright@{self.world.config.host_name}",
+            # Our own few lines, held to determinism by tests that replay them: the sandbox would load every
+            # module anew for each run.
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            max_cached_workflows=50,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),  # another daemon takes over fast
+            graceful_shutdown_timeout=timedelta(seconds=1),
+        )
+        await worker.run()
+
+
+def _result_type() -> Any:
+    from timewright.rollflow import RolloutFlow
+
+    return RolloutFlow.run
+
+
+async def _progress_of(description: Any) -> Progress | None:
+    """How far a rollout is, by its memo; what it ended with is there, too."""
+    from timewright.rollflow import MEMO
+
+    try:
+        found: Progress = await description.memo_value(MEMO, default=Progress(), type_hint=Progress)
+        return found
+    except (TypeError, ValueError):
+        return None
+
