@@ -145,7 +145,9 @@ class Applier:
         world.remember_bad(bad)
         failpoint("before-revert-pin")
         pin = Pin(Pinned.REVERT, action.digest, OURSELVES, world.clock(), record.condemned, record.asked)
-        failure = Failure(Reason.HEALTH_CHECK_FAILED, action.because)
+        word = record.condemned.partition(":")[0]
+        rolled = word in (Reason.GATE_FAILED, Reason.ROLLOUT_FAILED)
+        failure = Failure(Reason(word) if rolled else Reason.HEALTH_CHECK_FAILED, action.because)
         world.set_pin(
             record.workflow_id,
             pin,

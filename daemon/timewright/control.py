@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from timewright.core.digest import SHORT
 from timewright.core.errors import Code, RequestError
+from timewright.core.orders import Ask
 from timewright.core.plan import suspension_of
 from timewright.core.state import Asked, Pin, Pinned, Record, Status, Suspension
 from timewright.core.worlds import Broken, Wanted
+from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.desk import Operation
 from timewright.edge.releases import Receipt
 from timewright.looking import ALL, Actor, Looking, Role, need
@@ -263,6 +265,34 @@ class Control(Looking):
             return {"source": name, "fetches": self.reconciler.passes.count + 1}
         fetches = follower.ask(why, allow_rewind=allow_rewind, revision=revision)
         return {"source": name, "fetches": fetches}
+
+    async def steer(
+        self, actor: Actor, workflow_id: str, action: str, *, full: bool = False, reason: str = ""
+    ) -> Operation:
+        """Tell the rollout of its pool's newest version: 'promote' (to the next step; `full`: to the end),
+        'abort' (back to the version before; what it changes is remembered as bad), 'retry-gate'. CONFLICT:
+        none is under way. FORBIDDEN: it is about workflows of others, too."""
+        record = self._change(actor, workflow_id, force=True)
+        rollouts, receipt = self.reconciler.rollouts, self.world.receipts.get(record.workflow_id)
+        key = (receipt.namespace, receipt.task_queue) if receipt is not None else ("", "")
+        pooled = rollouts.pools.get(key)
+        if pooled is None or not pooled.wish:
+            hint = f"timewright rollout {workflow_id} shows its versions"
+            raise RequestError(Code.CONFLICT, f"no rollout of {workflow_id} is under way", hint=hint)
+        concerned = pooled.order.workflows if pooled.order is not None else ()
+        seen = {one.workflow_id for one in self._visible(actor)}
+        if not seen.issuperset(concerned):
+            raise RequestError(Code.FORBIDDEN, "this rollout changes workflows of others, too")
+        kind = {"promote": "promote", "abort": "abort", "retry-gate": "retry"}[action]
+        try:
+            await rollouts.ask(key, Ask(kind, actor.name, reason, full))
+        except LookupError:
+            raise RequestError(Code.CONFLICT, f"the rollout of {workflow_id} is over") from None
+        except TemporalAwayError as error:
+            raise RequestError(Code.CONFLICT, f"Temporal can't be told now: {error}") from None
+        because = f"the rollout was told: {action}" + (" to the end" if full else "")
+        self.world.change(workflow_id, "rollout", "", action, f"{action} by {actor.name}", actor=actor.name)
+        return self.reconciler.operations.immediate(action, workflow_id, actor.name, reason, because)
 
     # helpers -----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from timewright.edge.statefile import Event
 from timewright.landings import state_of
 from timewright.policies import Defaults
 from timewright.reconcile import Reconciler
+from timewright.rollshow import rollout_view
 from timewright.views import View
 from timewright.world import Change, World
 
@@ -76,6 +77,15 @@ class Looking:
         """views.workflow_view of one workflow."""
         record = self._find(actor, workflow_id)
         return views.workflow_view(record, self.world.suspension, self.world.clock(), self.world.commit)
+
+    async def rollout(self, actor: Actor, workflow_id: str) -> View:
+        """rollshow.rollout_view of its pool, without what the actor doesn't see. Raises NOT_FOUND."""
+        record = self._find(actor, workflow_id)
+        seen = {one.workflow_id for one in self._visible(actor)}
+        receipt = self.world.receipts.get(workflow_id)
+        namespace, _, queue = record.pool.partition("/")
+        key = (receipt.namespace, receipt.task_queue) if receipt is not None else (namespace, queue)
+        return await rollout_view(self.reconciler.rollouts, workflow_id, key, seen.__contains__)
 
     def sources(self, actor: Actor) -> list[View]:
         """views.source_view of all that the actor may see: those without an owner are everybody's."""

@@ -138,7 +138,7 @@ class RolloutActs:
         try:
             handle = await client.start_workflow(
                 gate.workflow,
-                args=[] if gate.input is None else [gate.input],
+                args=[] if gate.argument is None else [gate.argument],
                 id=name,
                 task_queue=order.task_queue,
                 execution_timeout=timedelta(seconds=gate.timeout),

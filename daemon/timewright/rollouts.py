@@ -310,6 +310,20 @@ class Rollouts:
         self._tell(key, version)
         return bool(pooled.wish)
 
+    async def look(self, key: Key) -> Pooled:
+        """What is known of a pool with Versions, asked anew. Raises TemporalAwayError."""
+        version = self.world.pool_versions[key]
+        pooled = self.pools.setdefault(key, Pooled())
+        seen = pooled.seen = await self.world.deployments.describe(key[0], version.deployment)
+        if pooled.progress is None or pooled.wish:
+            client = await self.world.deployments.client(key[0])
+            name = rollout_id(version.deployment, version.build_id)
+            progress = await self._progress(client.get_workflow_handle_for(_result_type(), name))
+            pooled.progress = progress or pooled.progress
+        if pooled.order is None:
+            pooled.order = self._order(key, version, seen, back=pooled.back)
+        return pooled
+
     async def _upgrade(self, key: Key, version: PoolVersion | None) -> None:
         """A pool that was made before the server was known to have Versions gets them now."""
         if version is None or version.deployment or self.world.coming[key]:
@@ -380,7 +394,9 @@ class Rollouts:
             record = self.world.record(workflow_id)
             mine = record.applied[:12] == version.members.get(workflow_id)
             if mine and not record.condemned and record.pin is None:
-                self.world.note(record, condemned=progress.because)
+                gate = progress.because.startswith("gate ")
+                reason = Reason.GATE_FAILED if gate else Reason.ROLLOUT_FAILED
+                self.world.note(record, condemned=f"{reason}: {progress.because}")
         self._wake()
 
     async def _let_go(self, key: Key, seen: Deployment) -> None:
@@ -563,4 +579,3 @@ async def _progress_of(description: Any) -> Progress | None:
         return found
     except (TypeError, ValueError):
         return None
-

@@ -36,6 +36,8 @@ CALLS: dict[str, tuple[str, str, Any, Role]] = {
     "undeploy": ("POST", "/api/v1/workflows/one/undeploy", {}, DEPLOYER),
     "redeploy": ("POST", "/api/v1/workflows/one/redeploy", {}, DEPLOYER),
     "rollback": ("POST", "/api/v1/workflows/one/rollback", {}, DEPLOYER),
+    "getRollout": ("GET", "/api/v1/workflows/one/rollout", None, VIEWER),
+    "steerRollout": ("POST", "/api/v1/workflows/one/rollout", {"action": "promote"}, DEPLOYER),
     "pin": ("POST", "/api/v1/workflows/one/pin", {}, DEPLOYER),
     "unpin": ("POST", "/api/v1/workflows/one/unpin", {}, DEPLOYER),
     "suspend": ("POST", "/api/v1/workflows/one/suspend", {}, DEPLOYER),

@@ -302,6 +302,30 @@ SECTIONS: dict[Reason, Section] = {
         "Choose another release (`timewright history ID`), or change the spec.",
         by={"a release that was tampered with": "tests/test_control.py"},
     ),
+    Reason.GATE_FAILED: Section(
+        "The gate workflow of its rollout (`deploy.rollout.gate`) did not complete on the new version. New "
+        "executions go to the version before; the release is remembered as bad.",
+        "The message names the gate's execution in Temporal. Change the spec, or `timewright deploy ID --force`.",
+        by={"a gate that fails at the second step": "tests/e2e/test_rollouts.py"},
+    ),
+    Reason.ROLLOUT_FAILED: Section(
+        "Its rollout went badly while a share of new executions ran on the new version, or was aborted. All go "
+        "to the version before; the release is remembered as bad.",
+        "The message says what was seen. Change the spec, or `timewright deploy ID --force`.",
+        by={"executions that fail on the new version": "tests/e2e/test_rollouts.py"},
+    ),
+    Reason.TOO_MANY_VERSIONS: Section(
+        "Temporal keeps 100 Versions of a Worker Deployment, and this pool has nearly so many: each holds open "
+        "executions, or is not yet drained.",
+        "It goes on when old ones are gone. `timewright rollout ID` shows which hold executions; let those end.",
+        by={"a deployment that is full": "tests/test_rollouts.py"},
+    ),
+    Reason.OPEN_EXECUTIONS: Section(
+        "Its spec is gone, or somebody asked to undeploy it, while executions are open that need its code "
+        "(`deploy.onUndeploy`: wait or block).",
+        "Let them end, or `timewright undeploy ID --force`.",
+        by={"an undeploy that waits": "tests/core/test_open_executions.py"},
+    ),
     Reason.PINNED: Section(
         "The workflow is held at a release, after a rollback or by `timewright pin`.",
         "`timewright unpin ID`. A rollback ends by itself when the source changes the spec.",

@@ -15,7 +15,8 @@ from tests.e2e.host import Host, run_workflow
 
 
 def waiter(workflow_id: str, word: str, *, queue: str = "", **deploy: Any) -> dict[str, Any]:
-    """A workflow that waits for a signal and then says `word` twice: once from itself, once from an activity."""
+    """A workflow that waits for a signal and then says `word` twice: once from itself, once from an
+    activity."""
     code = f"""
 import {{ condition, defineSignal, proxyActivities, setHandler }} from '@temporalio/workflow';
 import type * as activities from './activities';

@@ -31,6 +31,8 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "undeploy": Role.DEPLOYER,
         "redeploy": Role.DEPLOYER,
         "rollback": Role.DEPLOYER,
+        "getRollout": Role.VIEWER,
+        "steerRollout": Role.DEPLOYER,
         "pin": Role.DEPLOYER,
         "unpin": Role.DEPLOYER,
         "suspend": Role.DEPLOYER,

@@ -166,6 +166,25 @@ async def rollback(
 
 
 @router.post(
+    "/workflows/{workflow_id}/rollout",
+    operation_id="steerRollout",
+    summary="Promote or abort the rollout of its newest version, or run its gate again",
+    tags=["Workflows"],
+    **_ONE,
+)
+async def steer_rollout(
+    request: Request, workflow_id: str, body: models.Steer, prefer: Prefer = None, key: Key = None
+) -> Response:
+    """`promote`: to the next step, or with `full` to all new executions. `abort`: all go to the version
+    before, and what this one changes is remembered as bad. 409: no rollout is under way, or Temporal is
+    away."""
+    operation = await _control(request).steer(
+        actor_of(request), workflow_id, body.action, full=body.full, reason=body.reason
+    )
+    return await answer(request, operation)
+
+
+@router.post(
     "/workflows/{workflow_id}/pin",
     operation_id="pin",
     summary="Hold it at a release, whatever the source says",

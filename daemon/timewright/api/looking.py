@@ -68,6 +68,20 @@ async def list_workflows(
 
 
 @router.get(
+    "/workflows/{workflow_id}/rollout",
+    operation_id="getRollout",
+    summary="The versions of its pool, and the rollout of the newest",
+    tags=["Workflows"],
+    response_model=models.RolloutState,
+    responses=NONE_FOUND,
+)
+async def get_rollout(request: Request, workflow_id: str) -> Response:
+    """Which Version of the pool takes which share of new executions, what holds the older ones, and how far
+    the rollout of the newest is. Asked of Temporal now; `problem` says where that did not work."""
+    return _json(await _control(request).rollout(actor_of(request), workflow_id))
+
+
+@router.get(
     "/workflows/{workflow_id}",
     operation_id="getWorkflow",
     summary="One workflow",

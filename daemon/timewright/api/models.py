@@ -4,7 +4,7 @@ equal."""
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from pydantic.alias_generators import to_camel
@@ -37,6 +37,13 @@ class Why(_Body):
 class Forced(Why):
     force: StrictBool = Field(
         default=False, description="Also if it is suspended, held, or known as bad.", examples=[False]
+    )
+
+
+class Steer(Why):
+    action: Literal["promote", "abort", "retry-gate"] = Field(examples=["promote"])
+    full: StrictBool = Field(
+        default=False, description="Promote to all new executions, past all steps.", examples=[False]
     )
 
 
@@ -189,6 +196,70 @@ class Source(_View):
     fetches: int
     rollout: SourceRollout | None
     contains: bool | None = None
+
+
+class RolloutStep(_View):
+    """One share of new executions. `gate`: whether a gate is run after its pause."""
+
+    ramp_percentage: float = Field(examples=[10.0])
+    pause_s: float = Field(examples=[300.0])
+    gate: bool
+
+
+class RolloutHosts(_View):
+    """The hosts that have to serve the version first, and those that do."""
+
+    expected: list[str] = Field(examples=[["h1", "h2"]])
+    arrived: list[str] = Field(examples=[["h1"]])
+
+
+class VersionRollout(_View):
+    """The rollout of a pool's newest version. `step`: 0-based, -1 before the first. `workflows`: those whose
+    code it changes; `guilty`: those that it failed for."""
+
+    id: str = Field(examples=["timewright-rollout/orders/3f2a90c1d4e5"])
+    build_id: str = Field(examples=["3f2a90c1d4e5"])
+    from_: str = Field(alias="from", examples=["91c0a7be2210"])
+    phase: str = Field(examples=["pausing"])
+    strategy: str = Field(examples=["Progressive"])
+    step: int = Field(examples=[0])
+    steps: list[RolloutStep]
+    percent: float = Field(examples=[10.0])
+    next_at: Moment | None
+    started_at: Moment | None
+    ended_at: Moment | None
+    because: str = Field(examples=["step 1 of 3: 10 % of new executions"])
+    hosts: RolloutHosts
+    workflows: list[str] = Field(examples=[["hello"]])
+    guilty: list[str] = Field(examples=[[]])
+
+
+class Version(_View):
+    """One Version of a pool. `status`: Temporal's word. `pollers`: host → how many. `open`: its open
+    executions, null where that is not known. `served`: by this host."""
+
+    build_id: str = Field(examples=["3f2a90c1d4e5"])
+    status: str = Field(examples=["Current"])
+    percent: float = Field(examples=[100.0])
+    releases: dict[str, str] = Field(examples=[{"hello": "7cc54c69e260"}])
+    pollers: dict[str, int] = Field(examples=[{"h1": 1}])
+    open: int | None
+    since: Moment | None
+    served: bool
+
+
+class RolloutState(_View):
+    """The versions of a workflow's pool. `manager`: who says that they route its Worker Deployment."""
+
+    workflow_id: str = Field(examples=["hello"])
+    namespace: str = Field(examples=["default"])
+    task_queue: str = Field(examples=["orders"])
+    deployment: str = Field(examples=["orders"])
+    versioned: bool
+    manager: str = Field(examples=["timewright"])
+    problem: str = Field(examples=[""])
+    rollout: VersionRollout | None
+    versions: list[Version]
 
 
 class Reconciling(_View):

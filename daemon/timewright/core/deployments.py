@@ -81,13 +81,13 @@ def rollout_id(deployment: str, build_id: str) -> str:
 
 @dataclass(frozen=True)
 class Old:
-    """An old pool version of this host. `build_id` '': it has no Version, and is replaced in place. `open`:
+    """An old pool version of this host. `build_id` '': it has no Version, and is replaced in place. `running`:
     open executions of its Version, None where that is not known. `empty_since`: since when none was seen
     (seconds since the epoch), None for not."""
 
     version: str
     build_id: str
-    open: int | None = None
+    running: int | None = None
     empty_since: float | None = None
 
 
@@ -139,7 +139,7 @@ def keeping(
                 idle.append((found.since, one.version))
         else:
             serve.append(one.version)
-            empty = one.open == 0 and one.empty_since is not None and now - one.empty_since >= settle
+            empty = one.running == 0 and one.empty_since is not None and now - one.empty_since >= settle
             if found.status is Routing.DRAINING and empty:
                 idle.append((found.left or found.since, one.version))
     for _, version in sorted(idle)[: max(0, len(idle) - most)]:

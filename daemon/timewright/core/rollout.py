@@ -36,7 +36,7 @@ class Gate:
     is (a workflow id). `on_failure`: 'rollback', or 'pause' until a person decides."""
 
     workflow: str
-    input: Any = None
+    argument: Any = None
     timeout: float = 300.0
     on_failure: str = "rollback"
     of: str = ""

@@ -115,13 +115,17 @@ class Deployments:
 
     async def polls(self, namespace: str, queue: str, name: str, build_id: str) -> Mapping[str, float]:
         """Identity → age in seconds of the pollers of a Version on a task queue. Raises TemporalAwayError."""
+        return (await self.polls_by_build(namespace, queue, name)).get(build_id, {})
+
+    async def polls_by_build(self, namespace: str, queue: str, name: str) -> dict[str, dict[str, float]]:
+        """The same of all Versions of a Deployment, by Build ID."""
         from temporalio.api.enums.v1 import TaskQueueType
         from temporalio.api.taskqueue.v1 import TaskQueue
         from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
         from temporalio.service import RPCError
 
         service = (await self.client(namespace)).workflow_service
-        found: dict[str, float] = {}
+        found: dict[str, dict[str, float]] = {}
         now = time.time()
         for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
             request = DescribeTaskQueueRequest(
@@ -134,8 +138,9 @@ class Deployments:
             for poller in answer.pollers:
                 options = poller.deployment_options
                 age = max(0.0, now - poller.last_access_time.seconds)
-                if (options.deployment_name, options.build_id) == (name, build_id) and age < _FRESH_S:
-                    found[poller.identity] = min(age, found.get(poller.identity, age))
+                if options.deployment_name == name and age < _FRESH_S:
+                    known = found.setdefault(options.build_id, {})
+                    known[poller.identity] = min(age, known.get(poller.identity, age))
         return found
 
     async def claim(self, namespace: str, seen: Deployment) -> None:
