@@ -8,6 +8,8 @@ is read from Temporal again and again; kept across restarts is only that a rollo
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -61,6 +63,7 @@ class Pooled:
     empty: dict[str, float] = field(default_factory=dict)
     problem: str = ""
     told: str = ""
+    looked: float = 0.0  # when it was last asked for by a face (monotonic)
 
 
 class Rollouts:
@@ -76,6 +79,8 @@ class Rollouts:
         for name, row in (world.state.fact(_FACT) or {}).items():
             namespace, _, queue = name.partition("/")
             self.pools[namespace, queue] = Pooled(row["build"], row["back"])
+            for workflow_id in row["workflows"]:
+                world.rolling[workflow_id] = "rollout: under way"
 
     # asked by a deploy ---------------------------------------------------------------------------
 
@@ -140,7 +145,7 @@ class Rollouts:
         pooled = self.pools[key]
         progress = pooled.progress
         if progress is None or not progress.phase.over:
-            return Health.PROGRESSING, f"rollout: {progress.because if progress else 'it begins'}"
+            return Health.PROGRESSING, f"rollout: {_words(progress)}"
         if pooled.wish == version.build_id:
             self._settle(key, version, progress)
         if progress.phase is Phase.ROLLED_BACK:
@@ -160,6 +165,7 @@ class Rollouts:
         await self._serve(key[0])
         seen = pooled.seen = await world.deployments.describe(key[0], version.deployment)
         order = pooled.order = self._order(key, version, seen, back=pooled.back)
+        self._store()
         client = await world.deployments.client(key[0])
         if seen.current == version.build_id:
             await self._end_others(key, seen, version.build_id)
@@ -205,15 +211,15 @@ class Rollouts:
         wishes = {name: self._said(name) for name in changed}
         merged = merge(wishes, Strategy(config.rollout.strategy))
         receipts = {name: self.world.receipts[name] for name in changed if name in self.world.receipts}
-        first = (
-            not seen.current and not seen.versions
-        )  # nobody serves these executions yet: nothing to compare
+        # Nobody has served these executions yet: there is nothing to compare with, and nobody to fall back on.
+        alone = all(one.build_id == version.build_id for one in seen.versions)
+        first = not seen.current and alone and not self.world.pools.kept(key)
         return Order(
             namespace=key[0],
             deployment=version.deployment,
             build_id=version.build_id,
             task_queue=key[1],
-            strategy=Strategy.ALL_AT_ONCE if back else merged.strategy or Strategy.ALL_AT_ONCE,
+            strategy=Strategy.ALL_AT_ONCE if back or first else merged.strategy or Strategy.ALL_AT_ONCE,
             steps=() if back or first else merged.steps,
             gates=() if back else merged.gates,
             watch=merged.watch,
@@ -346,6 +352,10 @@ class Rollouts:
         """What is known of a pool with Versions, asked anew. Raises TemporalAwayError."""
         version = self.world.pool_versions[key]
         pooled = self.pools.setdefault(key, Pooled())
+        now = time.monotonic()
+        if pooled.seen is not None and now - pooled.looked < _BUSY_S:
+            return pooled  # Temporal answers few such questions at once, and a page may ask for many
+        pooled.looked = now
         seen = pooled.seen = await self.world.deployments.describe(key[0], version.deployment)
         if pooled.progress is None or pooled.wish:
             client = await self.world.deployments.client(key[0])
@@ -386,6 +396,8 @@ class Rollouts:
                 return
             progress = await self._progress(handle)
         pooled.progress = progress
+        if pooled.order is None and pooled.seen is not None:
+            pooled.order = self._order(key, version, pooled.seen, back=pooled.back)
         if progress is not None and progress.phase.over:
             self._settle(key, version, progress)
         elif condemned := self._condemned(version):
@@ -515,7 +527,7 @@ class Rollouts:
         if version is not None and pooled.wish and pooled.progress is not None and pooled.order is not None:
             concerned = {name for name in pooled.order.workflows if name in version.members}
             for name in concerned:
-                world.rolling[name] = f"rollout: {pooled.progress.because}"
+                world.rolling[name] = f"rollout: {_words(pooled.progress)}"
         for name in version.members if version is not None else ():
             if name not in concerned and world.rolling.pop(name, None) is not None:
                 record = world.record(name)
@@ -541,7 +553,14 @@ class Rollouts:
 
     def _store(self) -> None:
         wished = {"/".join(key): one for key, one in self.pools.items() if one.wish}
-        rows = {name: {"build": one.wish, "back": one.back} for name, one in wished.items()}
+        rows = {
+            name: {
+                "build": one.wish,
+                "back": one.back,
+                "workflows": list(one.order.workflows) if one.order is not None else [],
+            }
+            for name, one in wished.items()
+        }
         self.world.state.set_fact(_FACT, rows)
 
     async def _progress(self, handle: WorkflowHandle[Any, Progress]) -> Progress | None:
@@ -578,6 +597,7 @@ class Rollouts:
         from timewright.rollacts import RolloutActs
         from timewright.rollflow import RolloutFlow
 
+        _hear_temporal()
         settings = self.world.config.rollout
         acts = RolloutActs(self.world.deployments, Checks(settings.prometheus, settings.urls))
         worker = Worker(
@@ -594,6 +614,26 @@ class Rollouts:
             graceful_shutdown_timeout=timedelta(seconds=1),
         )
         await worker.run()
+
+
+class _Heard(logging.Handler):
+    """What Temporal's SDK has to say of our rollouts, a line each in our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        because = record.getMessage().splitlines()[0][:300]
+        log.get().warning("temporal sdk", because=because, error=str(error)[:300] if error else "")
+
+
+def _hear_temporal() -> None:
+    heard = logging.getLogger("temporalio")
+    if not any(isinstance(one, _Heard) for one in heard.handlers):
+        heard.addHandler(_Heard(logging.WARNING))
+        heard.propagate = False
+
+
+def _words(progress: Progress | None) -> str:
+    return (progress.because if progress is not None else "") or "it begins"
 
 
 def _result_type() -> Any:
