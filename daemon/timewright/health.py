@@ -56,6 +56,8 @@ class HealthWatch:
         serving = await self.world.worker.serving()
         pollers = await self._pollers(serving)
         self.serving = serving
+        if serving.reachable:
+            self.world.plain = serving.plain
         skip = busy_before | set(busy())
         youngest = self._youngest(serving)
         amiss: list[str] = []

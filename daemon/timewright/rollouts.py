@@ -35,6 +35,7 @@ from timewright.edge.checks import Checks
 from timewright.edge.deployments import ChangedError, ManagedError, TemporalAwayError, of_version
 from timewright.edge.pools import Key, PoolVersion, versioning_of
 from timewright.edge.releases import Receipt
+from timewright.pooling import Pooling
 from timewright.world import World
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ class Rollouts:
         wishes = {name: self._said(name) for name in changed}
         merged = merge(wishes, Strategy(config.rollout.strategy))
         receipts = {name: self.world.receipts[name] for name in changed if name in self.world.receipts}
-        # Nobody has served these executions yet: there is nothing to compare with, and nobody to fall back on.
+        # Nobody has served these executions yet: there is nothing to compare with, and nobody to fall back
+        # on.
         alone = all(one.build_id == version.build_id for one in seen.versions)
         first = not seen.current and alone and not self.world.pools.kept(key)
         return Order(
@@ -324,9 +326,9 @@ class Rollouts:
 
     async def tend(self, key: Key) -> bool:
         """One look at one pool; whether a rollout is under way."""
-        world, version = self.world, self.world.pool_versions.get(key)
-        kept = world.pools.kept(key)
-        await self._upgrade(key, version)
+        world = self.world
+        await self._upgrade(key, world.pool_versions.get(key))
+        version, kept = world.pool_versions.get(key), world.pools.kept(key)
         name = version.deployment if version is not None else ""
         if not name:
             name = next((v.deployment for v in self._kept(key) if v.deployment), "")
@@ -367,15 +369,14 @@ class Rollouts:
         return pooled
 
     async def _upgrade(self, key: Key, version: PoolVersion | None) -> None:
-        """A pool that was made before the server was known to have Versions gets them now."""
-        if version is None or version.deployment or self.world.coming[key]:
+        """A pool that was made before we knew what server and worker host can do gets Versions now, or
+        loses them."""
+        if version is None or self.world.coming[key] or self.world.pool_locks[key].locked():
             return
         await self._learn(key[0])
-        members = [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
-        if self.world.deployment(key, members) and not self.world.pool_locks[key].locked():
-            from timewright.pooling import Pooling
-
-            await Pooling(self.world).refresh(key)
+        pooling = Pooling(self.world)
+        if version.deployment != self.world.deployment(key, pooling.members(key)):
+            await pooling.refresh(key)
             self.later(key, back=False)
             await self.world.worker.sync()
 

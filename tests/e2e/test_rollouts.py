@@ -6,6 +6,7 @@ Every test asserts on what executions return.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -371,7 +372,7 @@ async def test_a_rollback_after_the_rollout_sends_executions_back(host: Host, cl
     opened = await begin(client, "back")
     await asyncio.sleep(1)
     began = time.monotonic()
-    done = host.cli("rollback", "back", "--wait")
+    done = host.cli("rollback", "back")
     assert done.returncode == 0, done.stdout + done.stderr
     print(f"a rollback by hand, until new executions run the old code: {time.monotonic() - began:.1f} s")
     assert await sample(client, "back", 20) == {"one one": 20}
@@ -384,5 +385,91 @@ async def test_an_undeployed_pool_takes_no_new_executions_and_its_open_ones_end(
     await host.serving("leaving.json", waiter("leaving", "one"))
     opened = await begin(client, "leaving")
     await asyncio.sleep(1)
-    assert host.cli("undeploy", "leaving", "--wait").returncode == 0
+    assert host.cli("undeploy", "leaving").returncode == 0
     assert await finish(opened) == "one one"
+
+
+async def test_many_deploys_never_come_near_temporals_limit_of_versions(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """DEPLOYS=150 for as many as the limit and a half."""
+    server = TemporalServer(
+        tmp_path_factory.mktemp("temporal"),
+        matching__wv__VersionDrainageStatusVisibilityGracePeriod='"1s"',
+        matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
+        matching__PollerHistoryTTL='"2s"',
+    )
+    server.start()
+    try:
+        with running_host(tmp_path, server.address) as host:
+            quick = {"ROLLOUT_SUNSET_S": "1", "ROLLOUT_KEEP": "1", "HEALTH_POLLERS": "false"}
+            host.settings = {f"TIMEWRIGHT_{name}": value for name, value in quick.items()}
+            await host.serving("many.json", waiter("many", "v0"))
+            most, began, deploys = 0, time.monotonic(), int(os.environ.get("DEPLOYS", "12"))
+            for number in range(1, deploys + 1):
+                await deploy(host, waiter("many", f"v{number}"))
+                most = max(most, len(rollout(host, "many")["versions"]))
+            took = time.monotonic() - began
+            print(f"{deploys} deploys in {took:.0f} s: at most {most} versions at one time")
+            client = await Client.connect(server.address)
+            assert await run_workflow(client, "many", False, queue="many") == f"v{deploys} v{deploys}"
+            await host.until("old records go", lambda: len(rollout(host, "many")["versions"]) <= 3)
+            assert most < 60
+    finally:
+        server.stop()
+
+
+async def test_auto_upgrade_takes_open_executions_along(host: Host, client: Client) -> None:
+    await host.serving("along.json", waiter("along", "one", versioning="AUTO_UPGRADE"))
+    opened = await begin(client, "along")
+    await asyncio.sleep(1)
+    await deploy(host, waiter("along", "two", versioning="AUTO_UPGRADE"))
+    assert await finish(opened) == "two two"
+
+
+async def test_a_pool_without_versions_is_replaced_in_place_and_gets_versions_later(
+    host: Host, client: Client
+) -> None:
+    await host.serving("plain.json", waiter("plain", "one", rollout="off"))
+    assert rollout(host, "plain")["versioned"] is False
+    opened = await begin(client, "plain")
+    await asyncio.sleep(1)
+    await deploy(host, {**waiter("plain", "two"), "name": "with versions"})
+    assert rollout(host, "plain")["versioned"] is True
+    assert await run_workflow(client, "plain", False, queue="plain") == "two two"
+    assert await finish(opened) == "two two"
+    await deploy(host, waiter("plain", "three", rollout="off"))
+    await host.until("executions are let go of", lambda: _unversioned(host, "plain"))
+    assert await run_workflow(client, "plain", False, queue="plain") == "three three"
+
+
+def _unversioned(host: Host, name: str) -> bool:
+    return rollout(host, name)["versioned"] is False
+
+
+async def test_a_server_without_versioning_is_served_in_place(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    server = TemporalServer(tmp_path_factory.mktemp("temporal"), system__enableDeploymentVersions="false")
+    server.start()
+    try:
+        with running_host(tmp_path, server.address) as host:
+            await host.serving("older.json", waiter("older", "one"))
+            await deploy(host, waiter("older", "two"))
+            client = await Client.connect(server.address)
+            assert await run_workflow(client, "older", False, queue="older") == "two two"
+            assert rollout(host, "older")["versioned"] is False
+    finally:
+        server.stop()
+
+
+async def test_an_undeploy_waits_for_executions_that_need_the_code(host: Host, client: Client) -> None:
+    spec = waiter("needed", "one", versioning="AUTO_UPGRADE")
+    await host.serving("needed.json", spec)
+    opened = await begin(client, "needed")
+    await asyncio.sleep(1)
+    host.cli("undeploy", "needed", "--no-wait")
+    found = await host.until_status("needed", "DEPLOYED", heldReason="OpenExecutions")
+    assert "1 open execution" in found["held"]
+    assert await finish(opened) == "one one"
+    await host.until_status("needed", "UNDEPLOYED")
