@@ -43,10 +43,20 @@ if TYPE_CHECKING:
 
 _FACT: Final = "rollouts"
 _BUSY_S = 0.5  # between two looks while a rollout is under way
-_IDLE_S = 5.0
+_IDLE_S = 5.0  # where old versions are on their way out
+_QUIET_S = 60.0  # where there is nothing but the current version
 _ASK_S = 3.0
 _SETTLE_S = 10.0  # that Temporal's list of open executions may be late
 _UP = (Status.DEPLOYED, Status.ROLLED_BACK)
+
+
+@dataclass(frozen=True)
+class Told:
+    """The last rollout of a pool: it is shown until the next one begins, also when it was taken back."""
+
+    build_id: str
+    order: Order | None
+    progress: Progress
 
 
 @dataclass
@@ -63,8 +73,11 @@ class Pooled:
     open: dict[str, int] = field(default_factory=dict)
     empty: dict[str, float] = field(default_factory=dict)
     problem: str = ""
+    last: Told | None = None
     told: str = ""
+    newest: str = ""  # the pool version at the last look
     looked: float = 0.0  # when it was last asked for by a face (monotonic)
+    due: float = 0.0  # when it is to be looked at by itself (monotonic)
 
 
 class Rollouts:
@@ -119,6 +132,9 @@ class Rollouts:
         health of the workflow, and why. Raises DeployError when it has failed."""
         version = self.world.pool_versions.get(key)
         if version is None or not version.deployment:
+            if self.world.pools.kept(key):  # it had Versions before: executions have to be let go of
+                with suppress(TemporalAwayError):
+                    await self.tend(key)
             return Health.HEALTHY, ""
         self._wish(key, version.build_id, back)
         pooled = self.pools[key]
@@ -145,6 +161,7 @@ class Rollouts:
     def _outcome(self, key: Key, version: PoolVersion, workflow_id: str) -> tuple[Health, str]:
         pooled = self.pools[key]
         progress = pooled.progress
+        self._note_last(pooled, version)
         if progress is None or not progress.phase.over:
             return Health.PROGRESSING, f"rollout: {_words(progress)}"
         if pooled.wish == version.build_id:
@@ -152,6 +169,10 @@ class Rollouts:
         if progress.phase is Phase.ROLLED_BACK:
             return Health.DEGRADED, progress.because
         return Health.HEALTHY, ""
+
+    def _note_last(self, pooled: Pooled, version: PoolVersion) -> None:
+        if pooled.progress is not None:
+            pooled.last = Told(version.build_id, pooled.order, pooled.progress)
 
     async def _begin(
         self, key: Key, version: PoolVersion, *, forced: bool
@@ -307,7 +328,8 @@ class Rollouts:
             busy = False
             for key in list(self.world.pools.keys()):
                 try:
-                    busy = await self.tend(key) or busy
+                    if self._is_due(key):
+                        busy = await self.tend(key) or busy
                 except TemporalAwayError as error:
                     self._away(key, str(error))
                 except Exception as error:
@@ -315,6 +337,13 @@ class Rollouts:
             self._look.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), _BUSY_S if busy else _IDLE_S)
+
+    def _is_due(self, key: Key) -> bool:
+        """Not each pool at each look: a host may have hundreds, and Temporal answers a few such questions."""
+        pooled, version = self.pools.get(key), self.world.pool_versions.get(key)
+        if pooled is None or version is None or pooled.wish or pooled.newest != version.version:
+            return True
+        return time.monotonic() >= pooled.due
 
     async def close(self) -> None:
         """Stop serving rollouts; whoever serves them next goes on."""
@@ -348,6 +377,9 @@ class Rollouts:
             self._unwish(key)
         await self._tidy(key, seen, version)
         self._tell(key, version)
+        pooled.newest = version.version if version is not None else ""
+        settled = len(seen.versions) <= 1 and not world.pools.kept(key)
+        pooled.due = time.monotonic() + (_QUIET_S if settled else _IDLE_S)
         return bool(pooled.wish)
 
     async def look(self, key: Key) -> Pooled:
@@ -359,13 +391,14 @@ class Rollouts:
             return pooled  # Temporal answers few such questions at once, and a page may ask for many
         pooled.looked = now
         seen = pooled.seen = await self.world.deployments.describe(key[0], version.deployment)
-        if pooled.progress is None or pooled.wish:
+        if pooled.last is None or pooled.wish:
             client = await self.world.deployments.client(key[0])
             name = rollout_id(version.deployment, version.build_id)
             progress = await self._progress(client.get_workflow_handle_for(_result_type(), name))
-            pooled.progress = progress or pooled.progress
-        if pooled.order is None:
-            pooled.order = self._order(key, version, seen, back=pooled.back)
+            if progress is not None:
+                order = pooled.order or self._order(key, version, seen, back=pooled.back)
+                pooled.last = Told(version.build_id, order, progress)
+        await self._count(key, pooled, seen, all_of_them=True)
         return pooled
 
     async def _upgrade(self, key: Key, version: PoolVersion | None) -> None:
@@ -399,6 +432,7 @@ class Rollouts:
         pooled.progress = progress
         if pooled.order is None and pooled.seen is not None:
             pooled.order = self._order(key, version, pooled.seen, back=pooled.back)
+        self._note_last(pooled, version)
         if progress is not None and progress.phase.over:
             self._settle(key, version, progress)
         elif condemned := self._condemned(version):
@@ -493,15 +527,16 @@ class Rollouts:
                 log.get().info("version deleted", pool="/".join(key), version=build_id)
         self._warn(pooled, crowded(seen))
 
-    async def _count(self, key: Key, pooled: Pooled, seen: Deployment) -> None:
-        """Open executions of each Version that may have some."""
+    async def _count(self, key: Key, pooled: Pooled, seen: Deployment, *, all_of_them: bool = False) -> None:
+        """Open executions of each Version that may have some; of the current one only where a person
+        looks."""
         now = self.world.clock()
         for one in seen.versions:
             if one.status is Routing.DRAINED:
                 pooled.open[one.build_id] = 0
                 pooled.empty.setdefault(one.build_id, now)
                 continue
-            if one.status is Routing.INACTIVE:
+            if one.status is Routing.INACTIVE or (one.status is Routing.CURRENT and not all_of_them):
                 continue
             query = f"{of_version(seen.name, one.build_id)} AND ExecutionStatus = 'Running'"
             count = pooled.open[one.build_id] = await self.world.deployments.count(key[0], query)
@@ -509,8 +544,7 @@ class Rollouts:
                 pooled.empty.pop(one.build_id, None)
             else:
                 pooled.empty.setdefault(one.build_id, now)
-        known = {one.build_id for one in seen.versions}
-        for build_id in pooled.open.keys() - known:
+        for build_id in pooled.open.keys() - {one.build_id for one in seen.versions}:
             pooled.open.pop(build_id)
             pooled.empty.pop(build_id, None)
 

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from timewright.rollflow import RolloutFlow
 
-from tests.e2e.host import Host, TemporalServer, run_workflow, running_host
+from tests.e2e.host import REPO, Host, TemporalServer, run_workflow, running_host
 
 
 def waiter(workflow_id: str, word: str, *, queue: str = "", **deploy: Any) -> dict[str, Any]:
@@ -117,6 +119,18 @@ async def sample(client: Client, name: str, count: int) -> Counter[str]:
         answers = await asyncio.gather(*(run_workflow(client, name, False, queue=name) for _ in range(20)))
         results.update(answers)
     return results
+
+
+async def replayed(client: Client, found: dict[str, Any], name: str) -> None:
+    """The history of a rollout replays on the code that made it. UPDATE_HISTORIES=1 keeps it, for the code of
+    later releases (tests/test_rollflow.py)."""
+    history = await client.get_workflow_handle(found["rollout"]["id"]).fetch_history()
+    replayer = Replayer(workflows=[RolloutFlow], workflow_runner=UnsandboxedWorkflowRunner())
+    await replayer.replay_workflow(history)
+    if os.environ.get("UPDATE_HISTORIES"):
+        folder = REPO / "tests" / "histories"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(history.to_json() + "\n")
 
 
 @asynccontextmanager
@@ -225,7 +239,8 @@ async def test_a_gate_that_fails_at_the_second_step_rolls_back_and_fails_no_exec
     before = host.release("gated")
     async with load(client, "gated") as results:
         host.put("gated.json", second)
-        await until_phase(host, "gated", "rolledBack")
+        found = await until_phase(host, "gated", "rolledBack")
+        await replayed(client, found, "gate-fails-at-step-2")
         await host.until("the release before is live", lambda: host.release("gated") == before)
         await host.until_status("gated", "ROLLED_BACK")
         await asyncio.sleep(1)
@@ -286,6 +301,7 @@ async def test_a_daemon_killed_in_mid_ramp_is_followed_by_one_that_ends_it(
     await host.until("it is back", host.is_ready)
     found = await until_phase(host, "mid", "promoted")
     assert found["rollout"]["step"] == 1
+    await replayed(client, found, "daemon-killed-in-mid-ramp")
     await host.until_served("mid")
     assert await sample(client, "mid", 20) == {"two two": 20}
 
@@ -318,7 +334,8 @@ async def test_two_hosts_roll_out_together_and_one_of_them_may_die(
         alpha.kill_daemon()
         alpha.kill_worker()
 
-        await until_phase(beta, "pair", "promoted")
+        found = await until_phase(beta, "pair", "promoted")
+        await replayed(client, found, "two-hosts")
         await beta.until_served("pair")
         assert await sample(client, "pair", 20) == {"two two": 20}
 
@@ -329,7 +346,8 @@ async def test_manual_waits_for_promote_and_abort_goes_back(host: Host, client: 
     await until_phase(host, "manual", "manual")
     assert await sample(client, "manual", 20) == {"one one": 20}
     steer(host, "manual", "promote")
-    await until_phase(host, "manual", "promoted")
+    found = await until_phase(host, "manual", "promoted")
+    await replayed(client, found, "manual")
     await host.until_served("manual")
     assert await sample(client, "manual", 20) == {"two two": 20}
 
@@ -362,7 +380,8 @@ async def test_a_person_who_manages_the_deployment_is_not_overruled(
     assert await sample(client, "taken", 20) == {"one one": 20}
     temporal.cli("worker", "deployment", "manager-identity", "unset", "--deployment-name", "taken", "--yes")
     steer(host, "taken", "promote")  # look now
-    await until_phase(host, "taken", "promoted")
+    found = await until_phase(host, "taken", "promoted")
+    await replayed(client, found, "held-by-a-person")
     assert await sample(client, "taken", 20) == {"two two": 20}
 
 
@@ -439,12 +458,8 @@ async def test_a_pool_without_versions_is_replaced_in_place_and_gets_versions_la
     assert await run_workflow(client, "plain", False, queue="plain") == "two two"
     assert await finish(opened) == "two two"
     await deploy(host, waiter("plain", "three", rollout="off"))
-    await host.until("executions are let go of", lambda: _unversioned(host, "plain"))
+    assert rollout(host, "plain")["versioned"] is False
     assert await run_workflow(client, "plain", False, queue="plain") == "three three"
-
-
-def _unversioned(host: Host, name: str) -> bool:
-    return rollout(host, name)["versioned"] is False
 
 
 async def test_a_server_without_versioning_is_served_in_place(
