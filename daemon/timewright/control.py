@@ -97,11 +97,15 @@ class Control(Looking):
             )
 
     def undeploy(self, actor: Actor, workflow_id: str, *, force: bool = False, reason: str = "") -> Operation:
-        """Out of service until `deploy`, whatever the source says. CONFLICT: it isn't deployed."""
+        """Out of service until `deploy`, whatever the source says; `force`: whatever is open. CONFLICT: it
+        isn't deployed."""
         record = self._change(actor, workflow_id, force=force)
         if record.status is Status.UNDEPLOYED and workflow_id not in self.world.receipts:
             raise RequestError(Code.CONFLICT, f"{workflow_id} is not deployed")
         self._set_pin(record, self._new_pin(Pinned.UNDEPLOY, "", actor, reason), actor, reason)
+        if force:  # also past open executions
+            asked = Asked(actor.name, self.world.clock(), reason, force)
+            self.world.note(self.world.record(workflow_id), request=asked)
         return self._begin("undeploy", workflow_id, actor, reason)
 
     def rollback(

@@ -20,8 +20,8 @@ from timewright.config import Config, Followed
 from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
 from timewright.core.errors import Reason
 from timewright.core.plan import plan
-from timewright.core.state import Record, Status
-from timewright.core.worlds import Desired, Observed, Policy
+from timewright.core.state import Pinned, Record, Status
+from timewright.core.worlds import Desired, Executions, Observed, Policy
 from timewright.desired import SourceReader
 from timewright.health import HealthWatch
 from timewright.landings import Landings
@@ -77,6 +77,7 @@ class Reconciler:
         self.operations = Operations(world)
         self.landings = Landings(world, self)
         self.desired: Desired | None = None  # what the last pass read
+        self.executions: Mapping[str, Executions] = {}  # of what may be undeployed, when last asked
         self.rollouts.wished = self._wished
         self.passes = Passes()
         world.listeners.append(self._on_change)
@@ -95,6 +96,7 @@ class Reconciler:
         pending = self.operations.begin_pass()
         self.world.expire()
         desired = await self.source.read()
+        self.executions = await self.rollouts.executions(self._leaving(desired))
         actions = self.plan(desired)
         tasks = [await self._start(action, self._revision(action, desired)) for action in actions]
         self.desired = desired
@@ -118,6 +120,7 @@ class Reconciler:
             bad=world.bad,
             earlier={r.workflow_id: world.earlier(r) for r in world.records.values() if r.condemned},
             suspension=world.suspension,
+            executions=self.executions,
         )
         policies = [_policy(one, world.config, patient=patient) for one in world.config.followed]
         policy = policies[0]
@@ -126,6 +129,17 @@ class Reconciler:
             by_name = {one.name: own for one, own in zip(world.config.followed, policies, strict=True)}
             policy = replace(safe, sources=by_name)
         return plan(desired, observed, policy, world.clock())
+
+    def _leaving(self, desired: Desired) -> list[str]:
+        """What may be undeployed: its spec is gone, or a person said so."""
+        there = {item.workflow_id for item in desired.items}
+        return [
+            record.workflow_id
+            for record in self.world.records.values()
+            if record.workflow_id in self.world.receipts and record.workflow_id not in self._busy
+            if record.workflow_id not in there
+            or (record.pin is not None and record.pin.kind is Pinned.UNDEPLOY)
+        ]
 
     def _revision(self, action: Action, desired: Desired) -> str:
         """The revision that asks for an action: the commit that last changed its file, where there is one."""

@@ -8,7 +8,7 @@ is read from Temporal again and again; kept across restarts is only that a rollo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -28,9 +28,11 @@ from timewright.core.errors import DeployError, Reason
 from timewright.core.orders import Ask, Order, Phase, Progress
 from timewright.core.rollout import Rollout, Strategy, merge, rollout_of
 from timewright.core.state import Health, Status
+from timewright.core.worlds import Executions
 from timewright.edge.checks import Checks
 from timewright.edge.deployments import ChangedError, ManagedError, TemporalAwayError, of_version
-from timewright.edge.pools import Key, PoolVersion
+from timewright.edge.pools import Key, PoolVersion, versioning_of
+from timewright.edge.releases import Receipt
 from timewright.world import World
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _FACT: Final = "rollouts"
 _BUSY_S = 0.5  # between two looks while a rollout is under way
 _IDLE_S = 5.0
+_ASK_S = 3.0
 _SETTLE_S = 10.0  # that Temporal's list of open executions may be late
 _UP = (Status.DEPLOYED, Status.ROLLED_BACK)
 
@@ -235,6 +238,35 @@ class Rollouts:
         """The workflows' code in a Version that this host has had; empty where it hasn't."""
         found = self.world.pools.published(key).values() if build_id else ()
         return next((one.bundles for one in found if one.build_id == build_id and one.deployment), {})
+
+    # asked by a pass -----------------------------------------------------------------------------
+
+    async def executions(self, workflow_ids: Collection[str]) -> dict[str, Executions]:
+        """The open executions of workflows that may be undeployed."""
+        found = {}
+        for workflow_id in workflow_ids:
+            receipt = self.world.receipts[workflow_id]
+            version = self.world.pool_versions.get((receipt.namespace, receipt.task_queue))
+            versioned = version is not None and bool(version.deployment)
+            mode = self._said(workflow_id).on_undeploy or ("wait" if versioned else "force")
+            if mode == "force" and not versioned:
+                continue  # as without Temporal: nothing is asked of it
+            pinned = versioning_of(receipt, self.world.config.rollout.versioning) == "PINNED"
+            count = await self._open(receipt)
+            found[workflow_id] = Executions(mode, count, safe=versioned and pinned)
+        return found
+
+    async def _open(self, receipt: Receipt) -> int | None:
+        if not receipt.workflow_types:
+            return 0
+        kinds = ", ".join(f"'{kind}'" for kind in receipt.workflow_types)
+        queue = receipt.task_queue.replace("'", "''")
+        query = f"TaskQueue = '{queue}' AND WorkflowType IN ({kinds}) AND ExecutionStatus = 'Running'"
+        try:
+            async with asyncio.timeout(_ASK_S):
+                return await self.world.deployments.count(receipt.namespace, query)
+        except (TemporalAwayError, TimeoutError):
+            return None
 
     # what a rollout is told ----------------------------------------------------------------------
 

@@ -305,19 +305,21 @@ SECTIONS: dict[Reason, Section] = {
     Reason.GATE_FAILED: Section(
         "The gate workflow of its rollout (`deploy.rollout.gate`) did not complete on the new version. New "
         "executions go to the version before; the release is remembered as bad.",
-        "The message names the gate's execution in Temporal. Change the spec, or `timewright deploy ID --force`.",
+        "The message names the gate's execution in Temporal. Change the spec, or `timewright deploy ID "
+        "--force`.",
         by={"a gate that fails at the second step": "tests/e2e/test_rollouts.py"},
     ),
     Reason.ROLLOUT_FAILED: Section(
-        "Its rollout went badly while a share of new executions ran on the new version, or was aborted. All go "
-        "to the version before; the release is remembered as bad.",
+        "Its rollout went badly while a share of new executions ran on the new version, or was aborted. "
+        "All go to the version before; the release is remembered as bad.",
         "The message says what was seen. Change the spec, or `timewright deploy ID --force`.",
         by={"executions that fail on the new version": "tests/e2e/test_rollouts.py"},
     ),
     Reason.TOO_MANY_VERSIONS: Section(
-        "Temporal keeps 100 Versions of a Worker Deployment, and this pool has nearly so many: each holds open "
-        "executions, or is not yet drained.",
-        "It goes on when old ones are gone. `timewright rollout ID` shows which hold executions; let those end.",
+        "Temporal keeps 100 Versions of a Worker Deployment, and this pool has nearly so many: each holds "
+        "open executions, or is not yet drained.",
+        "It goes on when old ones are gone. `timewright rollout ID` shows which hold executions; let those "
+        "end.",
         by={"a deployment that is full": "tests/test_rollouts.py"},
     ),
     Reason.OPEN_EXECUTIONS: Section(

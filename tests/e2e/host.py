@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from temporalio.client import Client
 from timewright.core.errors import TimewrightError
 from timewright.edge.statefile import StateFile
@@ -39,7 +40,9 @@ def free_port() -> int:
 class TemporalServer:
     """`temporal server start-dev` on a port of its own."""
 
-    def __init__(self, home: Path, port: int | None = None) -> None:
+    def __init__(self, home: Path, port: int | None = None, **dynamic: str) -> None:
+        """`dynamic`: Temporal's dynamic config, with `__` for `.` in the names."""
+        self.dynamic = [f"{name.replace('__', '.')}={value}" for name, value in dynamic.items()]
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._home = home
@@ -49,6 +52,7 @@ class TemporalServer:
         command = os.environ.get("TEMPORAL_CLI") or shutil.which("temporal")
         assert command, "the end-to-end tests need the temporal command: `make temporal`"
         options = ["--headless", "--port", str(self.port)]  # in memory: its disk writes are not our subject
+        options += [word for one in self.dynamic for word in ("--dynamic-config-value", one)]
         log = (self._home / "temporal.log").open("ab")
         self._process = subprocess.Popen(
             [command, "server", "start-dev", *options, "--log-level", "error"], stdout=log, stderr=log
@@ -61,6 +65,13 @@ class TemporalServer:
         while subprocess.run(health, capture_output=True, check=False).returncode != 0:
             assert time.monotonic() < deadline, "the Temporal server did not start"
             time.sleep(0.05)
+
+    def cli(self, *words: str) -> str:
+        """What Temporal's own command says."""
+        command = os.environ.get("TEMPORAL_CLI") or "temporal"
+        done = subprocess.run([command, *words, "--address", self.address], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def probe(self) -> None:
         """Raises OSError when nobody listens."""
@@ -76,14 +87,16 @@ class TemporalServer:
 class Host:
     """One timewright host: a source folder, a data directory, and the processes on them."""
 
-    def __init__(self, home: Path, temporal: str) -> None:
-        self.home, self.temporal = home, temporal
+    def __init__(self, home: Path, temporal: str, name: str = "") -> None:
+        """`name`: of this host in its fleet."""
+        self.home, self.temporal, self.name = home, temporal, name
         self.specs, self.data = home / "specs", home / "data"
-        self.specs.mkdir()
+        self.specs.mkdir(parents=True)
         if BASES.is_dir():  # the SDK's base takes seconds to make, and is the same for all tests
             shutil.copytree(BASES, self.data / "cache" / "base")
         self.log_file = home / "daemon.log"
         self.worker_log = home / "worker.log"
+        self.settings: dict[str, str] = {}  # further variables of the daemon's environment
         self.daemon: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
 
@@ -91,6 +104,9 @@ class Host:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        if self.name:
+            more = {"TIMEWRIGHT_FLEET_HOST": self.name, **more}
+        more = {**self.settings, **more}
         return {**kept, "TEMPORAL_ADDRESS": self.temporal, "PYTHONPATH": str(REPO / "daemon"), **more}
 
     def start_daemon(self, *arguments: str, **env: str) -> None:
@@ -105,9 +121,10 @@ class Host:
     def start_worker(self) -> None:
         self.data.mkdir(exist_ok=True)
         host = REPO / "worker" / "dist" / "host.js"
+        named = ["--name", self.name] if self.name else []
         with self.worker_log.open("ab") as log:
             self.worker = subprocess.Popen(
-                ["node", host, "--data", self.data, "--temporal", self.temporal, "--log", "json"],
+                ["node", host, "--data", self.data, "--temporal", self.temporal, "--log", "json", *named],
                 stdout=log,
                 stderr=log,
                 env=self.environment(),
@@ -148,6 +165,14 @@ class Host:
             timeout=PATIENCE,
             check=check,
         )
+
+    def api(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Ask the daemon's API over its socket; anything but 2xx fails."""
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.data / "api.sock")), timeout=30) as line:
+            answer = line.request(method, f"http://timewright{path}", json=body)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        found: dict[str, Any] = answer.json()
+        return found
 
     def is_ready(self) -> bool:
         """Whether the daemon's API says so."""
@@ -246,8 +271,8 @@ def _end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> int
 
 
 @contextmanager
-def running_host(home: Path, temporal: str) -> Iterator[Host]:
-    host = Host(home, temporal)
+def running_host(home: Path, temporal: str, name: str = "") -> Iterator[Host]:
+    host = Host(home, temporal, name)
     try:
         yield host
     finally:

@@ -6,12 +6,18 @@ Every test asserts on what executions return.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client, WorkflowHandle
+import pytest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
-from tests.e2e.host import Host, run_workflow
+from tests.e2e.host import Host, TemporalServer, run_workflow, running_host
 
 
 def waiter(workflow_id: str, word: str, *, queue: str = "", **deploy: Any) -> dict[str, Any]:
@@ -48,6 +54,26 @@ async def finish(handle: WorkflowHandle[Any, Any]) -> Any:
     return await asyncio.wait_for(handle.result(), 30)
 
 
+@pytest.fixture(scope="module")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
+    """A server that says "drained" within seconds, and not within minutes."""
+    server = TemporalServer(
+        tmp_path_factory.mktemp("temporal"),
+        matching__wv__VersionDrainageStatusVisibilityGracePeriod='"2s"',
+        matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def host(tmp_path: Path, temporal: TemporalServer) -> Iterator[Host]:
+    with running_host(tmp_path, temporal.address) as running:
+        running.settings = {"TIMEWRIGHT_ROLLOUT_SUNSET_S": "1"}
+        yield running
+
+
 async def deploy(host: Host, spec: dict[str, Any]) -> None:
     """Put a spec and wait until its release is live and healthy."""
     name = str(spec["workflowId"])
@@ -55,6 +81,69 @@ async def deploy(host: Host, spec: dict[str, Any]) -> None:
     host.put(f"{name}.json", spec)
     await host.until("another release is live", lambda: host.release(name) != before)
     await host.until_served(name)
+
+
+def rollout(host: Host, name: str) -> dict[str, Any]:
+    """What `timewright rollout` says."""
+    done = host.api("GET", f"/api/v1/workflows/{name}/rollout")
+    found: dict[str, Any] = done
+    return found
+
+
+def steer(host: Host, name: str, action: str, **more: Any) -> None:
+    host.api("POST", f"/api/v1/workflows/{name}/rollout", {"action": action, **more})
+
+
+async def until_phase(host: Host, name: str, *phases: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def there() -> bool:
+        found.clear()
+        found.update(rollout(host, name))
+        return found["rollout"] is not None and found["rollout"]["phase"] in phases
+
+    await host.until(f"the rollout of {name} is {phases}", there)
+    return found
+
+
+def current_build(host: Host, name: str) -> str:
+    return next(one["buildId"] for one in rollout(host, name)["versions"] if one["status"] == "Current")
+
+
+async def sample(client: Client, name: str, count: int) -> Counter[str]:
+    """How often which code answered, of so many new executions."""
+    results: Counter[str] = Counter()
+    for _ in range(count // 20):
+        answers = await asyncio.gather(*(run_workflow(client, name, False, queue=name) for _ in range(20)))
+        results.update(answers)
+    return results
+
+
+@asynccontextmanager
+async def load(client: Client, name: str) -> AsyncIterator[list[Any]]:
+    """Ten new executions a second; what each came to."""
+    running: list[asyncio.Task[Any]] = []
+    results: list[Any] = []
+    ended = asyncio.Event()
+
+    async def one() -> None:
+        try:
+            results.append(await run_workflow(client, name, False, queue=name))
+        except WorkflowFailureError as error:
+            results.append(error)
+
+    async def begin_them() -> None:
+        while not ended.is_set():
+            running.append(asyncio.create_task(one()))
+            await asyncio.sleep(0.1)
+
+    beginner = asyncio.create_task(begin_them())
+    try:
+        yield results
+    finally:
+        ended.set()
+        await beginner
+        await asyncio.gather(*running)
 
 
 async def test_a_pinned_execution_ends_on_the_version_where_it_began(host: Host, client: Client) -> None:
@@ -67,3 +156,235 @@ async def test_a_pinned_execution_ends_on_the_version_where_it_began(host: Host,
 
     assert await run_workflow(client, "pinned", False, queue="pinned") == "two two"
     assert await finish(open_one) == "one one"
+    kept = host.data / "pools" / "default" / "pinned" / "kept.toml"
+    await host.until("the old version's process has ended", lambda: not kept.exists())
+    served = [one["served"] for one in rollout(host, "pinned")["versions"] if one["status"] != "Current"]
+    assert not any(served)
+
+
+async def test_a_change_of_activities_alone_keeps_the_build_id(host: Host, client: Client) -> None:
+    spec = waiter("acts", "one")
+    await host.serving("acts.json", spec)
+    build = current_build(host, "acts")
+
+    await deploy(host, {**spec, "activitiesCode": spec["activitiesCode"].replace("one", "two")})
+
+    assert await run_workflow(client, "acts", False, queue="acts") == "one two"
+    assert current_build(host, "acts") == build
+    assert len(rollout(host, "acts")["versions"]) == 1
+
+
+async def test_a_ramp_splits_starts_as_asked_and_promote_ends_it(host: Host, client: Client) -> None:
+    steps = {"strategy": "Progressive", "steps": [{"rampPercentage": 25, "pause": "10m"}]}
+    await host.serving("ramp.json", waiter("ramp", "one", rollout=steps))
+    host.put("ramp.json", waiter("ramp", "two", rollout=steps))
+    found = await until_phase(host, "ramp", "pausing")
+    assert {one["status"]: one["percent"] for one in found["versions"]} == {"Current": 75, "Ramping": 25}
+    await host.until_status("ramp", "DEPLOYED", health="Progressing")
+
+    results = await sample(client, "ramp", 400)
+
+    # 400 draws at 25 %: 100 are expected, and five standard deviations are 43.
+    assert set(results) == {"one one", "two two"}
+    assert 57 <= results["two two"] <= 143, results
+    print("of 400 starts at a ramp of 25 %:", dict(results))
+    steer(host, "ramp", "promote", full=True)
+    await until_phase(host, "ramp", "promoted")
+    await host.until_served("ramp")
+    assert await sample(client, "ramp", 20) == {"two two": 20}
+
+
+def gate(word: str) -> dict[str, Any]:
+    """A spec whose second workflow, the gate, passes at first and fails when it is run again."""
+    spec = waiter("gated", word)
+    spec["workflowCode"] += """
+export async function smoke(failFrom: number): Promise<void> {
+  const run = Number(workflowInfo().workflowId.split('/').pop()!.split('-')[0]);
+  if (run >= failFrom) throw ApplicationFailure.nonRetryable(`smoke in run ${run}`);
+}
+"""
+    spec["workflowCode"] = spec["workflowCode"].replace(
+        "import { condition,", "import { ApplicationFailure, workflowInfo, condition,"
+    )
+    return spec
+
+
+async def test_a_gate_that_fails_at_the_second_step_rolls_back_and_fails_no_execution(
+    host: Host, client: Client
+) -> None:
+    """Reason.GATE_FAILED. Under a continuous load."""
+    wish = {
+        "strategy": "Progressive",
+        "steps": [{"rampPercentage": 20, "pause": 3}, {"rampPercentage": 60, "pause": 3}],
+        "gate": {"workflow": "smoke", "input": 3, "timeout": "30s"},
+    }
+    first, second = gate("one"), gate("two")
+    first["deploy"]["rollout"] = {**wish, "gate": {**wish["gate"], "input": 99}}
+    second["deploy"]["rollout"] = wish
+    await host.serving("gated.json", first)
+    before = host.release("gated")
+    async with load(client, "gated") as results:
+        host.put("gated.json", second)
+        await until_phase(host, "gated", "rolledBack")
+        await host.until("the release before is live", lambda: host.release("gated") == before)
+        await host.until_status("gated", "ROLLED_BACK")
+        await asyncio.sleep(1)
+    answers = Counter(str(result) for result in results)
+    assert set(answers) == {"one one", "two two"}, answers
+    assert await sample(client, "gated", 20) == {"one one": 20}
+    print("under load, while a gate failed at step 2:", dict(answers))
+    said = host.status("gated")["lastError"]
+    assert said["reason"] == "GateFailed"
+    assert "smoke in run 3" in said["message"]
+    # The same again is refused: it is known as bad.
+    host.put("gated.json", {**second, "name": "again"})
+    await host.until("it is refused", lambda: "KnownBad" in json.dumps(host.status("gated")))
+
+
+async def test_executions_that_fail_on_the_new_version_end_its_ramp(host: Host, client: Client) -> None:
+    """Reason.ROLLOUT_FAILED, and how long it takes from the first bad result."""
+    steps = {
+        "strategy": "Progressive",
+        "steps": [{"rampPercentage": 50, "pause": "10m"}],
+        "watch": {"minExecutions": 4},
+    }
+    good = waiter("failing", "one", rollout=steps)
+    bad = waiter("failing", "two", rollout=steps)
+    bad["workflowCode"] = (
+        bad["workflowCode"]
+        .replace("import { condition,", "import { ApplicationFailure, condition,")
+        .replace("return 'two '", "if (!wait) throw ApplicationFailure.nonRetryable('broken'); return 'two '")
+    )
+    await host.serving("failing.json", good)
+    host.put("failing.json", bad)
+    await until_phase(host, "failing", "pausing")
+    failed_first = 0.0
+    async with load(client, "failing") as results:
+        while not any(isinstance(result, WorkflowFailureError) for result in results):
+            await asyncio.sleep(0.05)
+        failed_first = time.monotonic()
+        while rollout(host, "failing")["versions"][0]["status"] == "Ramping" or any(
+            one["status"] == "Ramping" for one in rollout(host, "failing")["versions"]
+        ):
+            await asyncio.sleep(0.05)
+        print(f"from the first bad result to the end of the ramp: {time.monotonic() - failed_first:.1f} s")
+    await host.until_status("failing", "ROLLED_BACK")
+    assert host.status("failing")["lastError"]["reason"] == "RolloutFailed"
+    assert await sample(client, "failing", 20) == {"one one": 20}
+
+
+async def test_a_daemon_killed_in_mid_ramp_is_followed_by_one_that_ends_it(
+    host: Host, client: Client
+) -> None:
+    steps = [{"rampPercentage": 10, "pause": 4}, {"rampPercentage": 50, "pause": 4}]
+    wish = {"strategy": "Progressive", "steps": steps}
+    await host.serving("mid.json", waiter("mid", "one", rollout=wish))
+    host.put("mid.json", waiter("mid", "two", rollout=wish))
+    await until_phase(host, "mid", "pausing")
+    host.kill_daemon()
+    await asyncio.sleep(1)
+    host.start_daemon()
+    await host.until("it is back", host.is_ready)
+    found = await until_phase(host, "mid", "promoted")
+    assert found["rollout"]["step"] == 1
+    await host.until_served("mid")
+    assert await sample(client, "mid", 20) == {"two two": 20}
+
+
+async def test_two_hosts_roll_out_together_and_one_of_them_may_die(
+    tmp_path: Path, temporal: TemporalServer, client: Client
+) -> None:
+    wish = {"strategy": "Progressive", "steps": [{"rampPercentage": 50, "pause": 6}]}
+    one, two = waiter("pair", "one", rollout=wish), waiter("pair", "two", rollout=wish)
+    with (
+        running_host(tmp_path / "a", temporal.address, "alpha") as alpha,
+        running_host(tmp_path / "b", temporal.address, "beta") as beta,
+    ):
+        for side in (alpha, beta):
+            side.settings = {"TIMEWRIGHT_FLEET_HOSTS": "alpha,beta"}
+            side.start_worker()
+            side.start_daemon()
+            side.put("pair.json", one)
+        for side in (alpha, beta):
+            await side.until_served("pair")
+        assert await run_workflow(client, "pair", False, queue="pair") == "one one"
+
+        alpha.put("pair.json", two)
+        found = await until_phase(alpha, "pair", "waiting")
+        await alpha.until("it waits for beta", lambda: "beta" in rollout(alpha, "pair")["rollout"]["because"])
+        assert found["rollout"]["percent"] == 0
+        beta.put("pair.json", two)
+        found = await until_phase(beta, "pair", "pausing")
+        assert found["rollout"]["hosts"]["arrived"] == ["alpha", "beta"]
+        alpha.kill_daemon()
+        alpha.kill_worker()
+
+        await until_phase(beta, "pair", "promoted")
+        await beta.until_served("pair")
+        assert await sample(client, "pair", 20) == {"two two": 20}
+
+
+async def test_manual_waits_for_promote_and_abort_goes_back(host: Host, client: Client) -> None:
+    await host.serving("manual.json", waiter("manual", "one", rollout="Manual"))
+    host.put("manual.json", waiter("manual", "two", rollout="Manual"))
+    await until_phase(host, "manual", "manual")
+    assert await sample(client, "manual", 20) == {"one one": 20}
+    steer(host, "manual", "promote")
+    await until_phase(host, "manual", "promoted")
+    await host.until_served("manual")
+    assert await sample(client, "manual", 20) == {"two two": 20}
+
+    host.put("manual.json", waiter("manual", "three", rollout="Manual"))
+    await until_phase(host, "manual", "manual")
+    steer(host, "manual", "abort", reason="not today")
+    await host.until_status("manual", "ROLLED_BACK")
+    assert "not today" in host.status("manual")["lastError"]["message"]
+    assert await sample(client, "manual", 20) == {"two two": 20}
+
+
+async def test_a_person_who_manages_the_deployment_is_not_overruled(
+    host: Host, client: Client, temporal: TemporalServer
+) -> None:
+    await host.serving("taken.json", waiter("taken", "one"))
+    temporal.cli(
+        "worker",
+        "deployment",
+        "manager-identity",
+        "set",
+        "--deployment-name",
+        "taken",
+        "--manager-identity",
+        "ops",
+        "--yes",
+    )
+    host.put("taken.json", waiter("taken", "two"))
+    found = await until_phase(host, "taken", "held")
+    assert "ops" in found["rollout"]["because"]
+    assert await sample(client, "taken", 20) == {"one one": 20}
+    temporal.cli("worker", "deployment", "manager-identity", "unset", "--deployment-name", "taken", "--yes")
+    steer(host, "taken", "promote")  # look now
+    await until_phase(host, "taken", "promoted")
+    assert await sample(client, "taken", 20) == {"two two": 20}
+
+
+async def test_a_rollback_after_the_rollout_sends_executions_back(host: Host, client: Client) -> None:
+    await host.serving("back.json", waiter("back", "one"))
+    await deploy(host, waiter("back", "two"))
+    opened = await begin(client, "back")
+    await asyncio.sleep(1)
+    began = time.monotonic()
+    done = host.cli("rollback", "back", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"a rollback by hand, until new executions run the old code: {time.monotonic() - began:.1f} s")
+    assert await sample(client, "back", 20) == {"one one": 20}
+    assert await finish(opened) == "two two"
+
+
+async def test_an_undeployed_pool_takes_no_new_executions_and_its_open_ones_end(
+    host: Host, client: Client
+) -> None:
+    await host.serving("leaving.json", waiter("leaving", "one"))
+    opened = await begin(client, "leaving")
+    await asyncio.sleep(1)
+    assert host.cli("undeploy", "leaving", "--wait").returncode == 0
+    assert await finish(opened) == "one one"

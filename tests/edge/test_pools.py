@@ -71,6 +71,7 @@ def test_what_the_worker_host_reads_is_what_the_contract_says(pools: Pools) -> N
         "path": f"../../../../releases/one/{receipt.release}",
         "workflow_types": ["hello"],
         "activity_names": ["charge"],
+        "code": "b",
         "activities": "dist/a/acts.mjs",
     }
     assert (home / member["path"]).resolve() == pools.data / "releases" / "one" / receipt.release

@@ -81,9 +81,9 @@ def rollout_id(deployment: str, build_id: str) -> str:
 
 @dataclass(frozen=True)
 class Old:
-    """An old pool version of this host. `build_id` '': it has no Version, and is replaced in place. `running`:
-    open executions of its Version, None where that is not known. `empty_since`: since when none was seen
-    (seconds since the epoch), None for not."""
+    """An old pool version of this host. `build_id` '': it has no Version, and is replaced in place.
+    `running`: open executions of its Version, None where that is not known. `empty_since`: since when none
+    was seen (seconds since the epoch), None for not."""
 
     version: str
     build_id: str

@@ -11,6 +11,7 @@ from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert,
 from timewright.core.arbitrate import arbitrate
 from timewright.core.digest import SHORT
 from timewright.core.errors import Problem, Reason
+from timewright.core.leaving import unless_open
 from timewright.core.missing import for_missing
 from timewright.core.ordering import refuse_unordered, why_wait
 from timewright.core.pins import for_pinned, for_refused, pins_in_force
@@ -37,6 +38,7 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: float) -> tu
     for workflow_id in sorted(pins.keys() - present):
         actions += for_pinned(workflow_id, pins[workflow_id], None, observed, now)
     actions += for_missing(desired, present, pins.keys(), observed, policy, now)
+    actions = [unless_open(action, observed.executions, observed.records) for action in actions]
     actions = [_unless_suspended(action, by_id, observed, now) for action in actions]
     return (*actions, *_no_longer_held(actions, observed))
 

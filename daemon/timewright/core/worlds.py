@@ -106,11 +106,22 @@ class Live:
 
 
 @dataclass(frozen=True)
+class Executions:
+    """A workflow's open executions. `mode`: wait, block or force. `count`: None where Temporal could not be
+    asked. `safe`: they end on the Version that they are pinned to, whatever is undeployed."""
+
+    mode: str
+    count: int | None
+    safe: bool
+
+
+@dataclass(frozen=True)
 class Observed:
     """The world as it is. `busy`: digest that work under way is for, by workflow ('' = undeploy).
 
     `bad`: (workflow id, digest) of releases that were reverted → why. `earlier`: the release to go back
     to, by workflow; '' for none, and only where the live one is condemned. `suspension`: of everything.
+    `executions`: open ones of workflows that may be undeployed.
     """
 
     records: Mapping[str, Record] = field(default_factory=dict)
@@ -119,6 +130,7 @@ class Observed:
     bad: Mapping[tuple[str, str], str] = field(default_factory=dict)
     earlier: Mapping[str, str] = field(default_factory=dict)
     suspension: Suspension | None = None
+    executions: Mapping[str, Executions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
