@@ -128,6 +128,27 @@ test('a patch that was taken out too early is told by its id', NEEDS_TEMPORAL, a
   assert.deepEqual([lines[0].kind, lines[0].old], ['determinism', { kind: 'patch', name: 'free' }]);
 });
 
+test('local activities and timers that are cancelled at once are compared as the core does it', NEEDS_TEMPORAL, async () => {
+  const code = `
+const { proxyLocalActivities, proxyActivities, sleep, CancellationScope } = require('@temporalio/workflow');
+const local = proxyLocalActivities({ startToCloseTimeout: '5s' });
+const acts = proxyActivities({ startToCloseTimeout: '5s' });
+exports.order = async () => {
+  await local.charge();
+  const scope = new CancellationScope();
+  const sleeping = scope.run(() => sleep(1000));
+  scope.cancel();
+  await sleeping.catch(() => undefined);
+  await local.charge();
+  await acts.ship();
+};`;
+  const old = await run(code, 'order');
+  const { lines } = await replay(await bundle(code, 'order'), [old]);
+  assert.equal(lines[0].ok, true, JSON.stringify(lines));
+  const changed = await replay(await bundle(code.replace('acts.ship', 'acts.send'), 'order'), [old]);
+  assert.deepEqual([changed.lines[0].old, changed.lines[0].new], [{ kind: 'activity', name: 'ship' }, { kind: 'activity', name: 'send' }]);
+});
+
 test('code that fails on old histories is told as such, with its own error', NEEDS_TEMPORAL, async () => {
   const said = await judged(ORDER.replace('await sleep(50);', 'undefined.oops();'));
   assert.equal(said.kind, 'failure');
