@@ -13,7 +13,9 @@ from timewright.cli.complete import workflow_argument
 
 @click.command("replay")
 @settings_options
-@click.option("--release", metavar="R", default="", help="Which release. Without: the newest that is built.")
+@click.option(
+    "--release", metavar="R", default="", help="Which release. Without: what was last to be deployed."
+)
 @click.option(
     "--history",
     "files",

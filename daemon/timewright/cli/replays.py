@@ -27,8 +27,11 @@ from timewright.service import make_world
 def replay_here(
     config: Config, workflow_id: str, release: str, files: Sequence[Path]
 ) -> tuple[ReplayReport, str]:
-    """Replay what Temporal has, or `files`; the report, and which release was judged. `release`: its first
-    letters, '' for the newest. Raises TimewrightError, and click's errors for a file that is no history."""
+    """Replay what Temporal has, or `files`; the report, and which release was judged.
+
+    `release`: its first letters, '' for what was last to be deployed. Raises TimewrightError, and click's
+    own error for a file that is no history.
+    """
     log.configure("warning", "auto")
     return asyncio.run(_replay(config, workflow_id, release, files))
 
@@ -36,10 +39,11 @@ def replay_here(
 async def _replay(
     config: Config, workflow_id: str, release: str, files: Sequence[Path]
 ) -> tuple[ReplayReport, str]:
-    receipt = find(Releases(config.data_path), workflow_id, release)
     state = StateFile.snapshot(config.state_path)
     world = make_world(config, state)
     try:
+        record = state.record(workflow_id)
+        receipt = find(world.releases, workflow_id, release, record.attempted if record else "")
         gate = ReplayGate(world)
         report = await (gate.check_files(receipt, files) if files else gate.check(receipt, "enforce"))
     except NoHistoryError as error:
@@ -56,8 +60,9 @@ async def _replay(
     return report, receipt.release
 
 
-def find(releases: Releases, workflow_id: str, release: str) -> Receipt:
-    """A built release of a workflow: by its first letters, or the newest. Raises TimewrightError."""
+def find(releases: Releases, workflow_id: str, release: str, attempted: str) -> Receipt:
+    """A built release of a workflow: by its first letters; without them the one whose deploy was `attempted`
+    last (a digest), else the newest. Raises TimewrightError."""
     names: list[str] = []
     with suppress(OSError):
         names = sorted(entry.name for entry in os.scandir(releases.root / workflow_id))
@@ -66,7 +71,7 @@ def find(releases: Releases, workflow_id: str, release: str) -> Receipt:
     if release and len(matching) > 1:
         raise TimewrightError(f"{workflow_id} has {len(matching)} releases that begin with {release}")
     if matching:
-        return max(matching, key=lambda receipt: receipt.created)
+        return max(matching, key=lambda receipt: (receipt.digest == attempted, receipt.created))
     if built:
         raise TimewrightError(
             f"{workflow_id} has no release {release}", hint=f"timewright history {workflow_id} lists them"

@@ -143,6 +143,8 @@ class _Run:
                     found.append(await self._silent(child, self.histories[len(found)]))
                 break
             found.append(line)
+            if line.kind == Kind.TIMEOUT:
+                break  # it ends itself: a sandbox that was cut short can't be trusted with the next one
         return found
 
     def _request(self) -> bytes:
@@ -197,7 +199,7 @@ class _Run:
 
 
 class ReplayCache:
-    """Outcomes by what decides them. A cache and no more: what is damaged or was not kept is replayed again."""
+    """Outcomes by what decides them. A cache and no more: what is damaged or gone is replayed again."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
