@@ -27,7 +27,7 @@ BROKEN = Replayed(
     new=Step("timer", ms=5000),
     source="src/workflow.ts:12",
     events=17,
-    open=True,
+    running=True,
 )
 FINE = Replayed("order-2", "r2")
 SETUP = Replayed("order-3", "r3", ok=False, kind=Kind.SETUP, message="no such workflow type")

@@ -103,7 +103,7 @@ def print_report(out: Console, report: ReplayReport, title: str) -> None:
 
 def _line(one: Replayed) -> str:
     word, style = _verdict(one)
-    state = "open" if one.open else "closed"
+    state = "open" if one.running else "closed"
     text = "" if one.ok or one.breaks else f"  {sentence(one) if not one.stuck else _stuck(one)}"
     about = f"{safe(one.workflow_type)}, {state}, {one.events} events"
     return f"[{style}]{word:7}[/] {safe(one.workflow_id)}  [dim]{about}[/]{safe(text)}"

@@ -52,7 +52,7 @@ class Replayed:
     stack: str = ""
     stuck: str = ""
     workflow_type: str = ""
-    open: bool = False
+    running: bool = False
     events: int = 0
 
     @property
@@ -146,7 +146,7 @@ def outcome_view(one: Replayed) -> dict[str, Any]:
         "workflowId": one.workflow_id,
         "runId": one.run_id,
         "workflowType": one.workflow_type,
-        "open": one.open,
+        "open": one.running,
         "events": one.events,
         "ok": one.ok,
         "kind": one.kind,

@@ -34,7 +34,7 @@ class History:
     workflow_id: str
     run_id: str
     workflow_type: str
-    open: bool
+    running: bool
     events: int
     file: Path
 
@@ -169,7 +169,7 @@ def read_file(path: Path, at: int, into: Path) -> History:
         workflow_id=started.workflow_id or path.stem,
         run_id=started.original_execution_run_id or path.stem,
         workflow_type=started.workflow_type.name,
-        open=not _closes(found.events[-1]),
+        running=not _closes(found.events[-1]),
         events=len(found.events),
         file=file,
     )

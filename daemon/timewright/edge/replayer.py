@@ -88,7 +88,7 @@ def _about(outcome: Replayed, history: History) -> Replayed:
         workflow_id=history.workflow_id,
         run_id=history.run_id,
         workflow_type=history.workflow_type,
-        open=history.open,
+        running=history.running,
         events=history.events,
     )
 
