@@ -89,7 +89,8 @@ def test_every_setting_can_be_given_by_environment(tmp_path: Path, key: str) -> 
         given = {
             "compiler.mode": "off", "compiler.typescript": "bundled", "worker.url": "unix:/x",
             "log.level": "error", "log.format": "json", "api.socket_mode": "0660",
-            "rollout.strategy": "Manual", "rollout.versioning": "AUTO_UPGRADE", "rollout.prometheus": "http://p:9090",
+            "rollout.strategy": "Manual", "replay.mode": "warn", "rollout.versioning": "AUTO_UPGRADE",
+            "rollout.prometheus": "http://p:9090",
             "source.git": "/srv/repo.git", "source.verify": "head", "source.status": "gitea",
         }.get(key, "text")  # fmt: skip
     if isinstance(default, list):

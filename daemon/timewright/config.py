@@ -119,6 +119,15 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Replay:
+    mode: str = "auto"
+    open: int = 10
+    closed: int = 10
+    timeout_s: float = 60.0
+    most_mib: int = 64
+
+
+@dataclass(frozen=True)
 class Fleet:
     host: str = ""
     hosts: list[str] = field(default_factory=list)
@@ -226,6 +235,7 @@ class Config:
     worker: Worker = field(default_factory=Worker)
     temporal: Temporal = field(default_factory=Temporal)
     rollout: Rollout = field(default_factory=Rollout)
+    replay: Replay = field(default_factory=Replay)
     fleet: Fleet = field(default_factory=Fleet)
     releases: Releases = field(default_factory=Releases)
     retry: Retry = field(default_factory=Retry)
@@ -360,6 +370,7 @@ _CHOICES = {
     "rollout.strategy": ("AllAtOnce", "Manual", "off"),
     "rollout.versioning": ("PINNED", "AUTO_UPGRADE"),
     "api.socket_mode": ("0600", "0660", "0666"),
+    "replay.mode": ("auto", "off", "warn", "enforce"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("auto", "pretty", "json"),
 }
@@ -592,7 +603,7 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"must be a list of texts, is {value!r}"
     if key in _CHOICES and value not in _CHOICES[key]:
         return f"must be one of {', '.join(_CHOICES[key])}, is {value!r}"
-    if key in ("compiler.cache_mib", "source.depth"):
+    if key in ("compiler.cache_mib", "replay.open", "replay.closed", "source.depth"):
         return "" if value >= 0 else f"must be 0 or more, is {value!r}"
     if key == "source.git" and value and (message := url_problem(value)):
         return f"{message}; is {location(value)!r}"

@@ -40,6 +40,7 @@ LAYERS = (
             "operations",
             "policies",
             "pooling",
+            "replaying",
             "retention",
             "rollacts",
             "rollflow",

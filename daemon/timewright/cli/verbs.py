@@ -50,6 +50,7 @@ VERBS = {
     "validate": Verb(SPECS, "validate", "Check spec files: document, types, bundle, and against each other."),
     "pack": Verb(SPECS, "pack", "Make a spec from a project folder, and check it."),
     "unpack": Verb(SPECS, "unpack", "Write the files of a spec into a folder."),
+    "replay": Verb(SPECS, "replay", "Replay recent executions on a release: would they go on with its code?"),
     "schema": Verb(SPECS, "schema", "Print the JSON Schema (draft 2020-12) of a spec."),
     "init": Verb(HOST, "init", "Write timewright.toml, with every setting explained, and make specs/."),
     "doctor": Verb(HOST, "doctor", "Check Node, compiler, worker host, Temporal, disk and permissions."),

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     STORAGE_FAILED = "StorageFailed"
     HEALTH_CHECK_FAILED = "HealthCheckFailed"
     ROLLBACK_FAILED = "RollbackFailed"
+    REPLAY_FAILED = "ReplayFailed"
     GATE_FAILED = "GateFailed"
     ROLLOUT_FAILED = "RolloutFailed"
     TOO_MANY_VERSIONS = "TooManyVersions"
