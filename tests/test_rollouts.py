@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from timewright.core.deployments import Deployment, Routing, Version
 from timewright.core.errors import Reason
+from timewright.core.replays import ReplayReport
 from timewright.core.state import Health, Status
 from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.pools import Key
@@ -199,3 +200,17 @@ async def test_an_undeploy_waits_for_executions_that_need_the_code_and_force_doe
     temporal.open = 0
     await bench.settle()
     assert where(bench).status is Status.UNDEPLOYED
+
+
+async def test_an_enforced_replay_without_temporal_is_tried_again(bench: Bench, temporal: Scripted) -> None:
+    put(bench, "one", "x", replay="enforce", taskQueue="one")
+
+    async def unknown(receipt: object, mode: str) -> ReplayReport:
+        return ReplayReport(mode, problem="Temporal does not answer")
+
+    bench.reconciler._applier.replays.check = unknown  # type: ignore[method-assign, assignment]
+    await bench.settle()
+    failure = where(bench).failure
+    assert failure is not None
+    assert (failure.reason, failure.transient) == (Reason.REPLAY_UNAVAILABLE, True)
+    assert where(bench).retry_at is not None

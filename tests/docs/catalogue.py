@@ -302,6 +302,18 @@ SECTIONS: dict[Reason, Section] = {
         "Choose another release (`timewright history ID`), or change the spec.",
         by={"a release that was tampered with": "tests/test_control.py"},
     ),
+    Reason.REPLAY_FAILED: Section(
+        "Its new workflow code breaks executions that are open, or were lately: replayed on it, they would "
+        "do something else than their history holds (`deploy.replay`). What runs goes on.",
+        "Keep the old path with `patched()`, or let executions end where they began (`deploy.versioning: "
+        "PINNED`). `timewright replay ID` shows event by event.",
+        by={"a breaking change": "tests/e2e/test_replay.py"},
+    ),
+    Reason.REPLAY_UNAVAILABLE: Section(
+        "`deploy.replay` is enforce, and Temporal could not be asked for executions to replay.",
+        "It is tried again by itself. `timewright doctor` says whether Temporal answers.",
+        by={"an enforced replay without Temporal": "tests/test_rollouts.py"},
+    ),
     Reason.GATE_FAILED: Section(
         "The gate workflow of its rollout (`deploy.rollout.gate`) did not complete on the new version. New "
         "executions go to the version before; the release is remembered as bad.",

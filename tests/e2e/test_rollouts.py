@@ -488,3 +488,55 @@ async def test_an_undeploy_waits_for_executions_that_need_the_code(host: Host, c
     assert "1 open execution" in found["held"]
     assert await finish(opened) == "one one"
     await host.until_status("needed", "UNDEPLOYED")
+
+
+def charging(word: str, before: str = "") -> dict[str, Any]:
+    """A workflow that calls an activity, waits for a signal, and calls it again; `before`: what it does
+    first."""
+    code = f"""
+import {{ condition, defineSignal, patched, proxyActivities, setHandler, sleep }} from '@temporalio/workflow';
+import type * as activities from './activities';
+const {{ charge }} = proxyActivities<typeof activities>({{ startToCloseTimeout: '10s' }});
+export const go = defineSignal('go');
+export async function charging(wait: boolean): Promise<string> {{
+  let open = !wait;
+  setHandler(go, () => {{ open = true; }});
+  {before}
+  await charge();
+  await condition(() => open);
+  await charge();
+  return '{word}';
+}}
+void patched; void sleep;
+"""
+    return {
+        "workflowId": "charging",
+        "workflowCode": code,
+        "activitiesCode": "export async function charge(): Promise<void> {}\n",
+        "deploy": {"taskQueue": "charging", "versioning": "AUTO_UPGRADE", "replay": "enforce"},
+    }
+
+
+async def test_a_breaking_change_is_stopped_by_the_replay_gate_and_passes_with_patched(
+    host: Host, client: Client
+) -> None:
+    """Reason.REPLAY_FAILED"""
+    await host.serving("charging.json", charging("one"))
+    before = host.release("charging")
+    opened = await begin(client, "charging")
+    await asyncio.sleep(2)
+
+    host.put("charging.json", charging("two", "await sleep(10);"))
+    await host.until_status("charging", "DEPLOYMENT_FAILED")
+    error = host.status("charging")["lastError"]
+    assert error["reason"] == "ReplayFailed"
+    assert "history has activity charge, the new code starts a timer" in error["message"]
+    assert "src/workflow.ts:" in error["message"]
+    print("stopped by replay:", error["message"])
+    assert host.release("charging") == before
+    assert await run_workflow(client, "charging", False, queue="charging") == "one"
+
+    host.put("charging.json", charging("two", "if (patched('pause')) await sleep(10);"))
+    await host.until_served("charging")
+    assert await finish(opened) == "two"
+    assert await run_workflow(client, "charging", False, queue="charging") == "two"
