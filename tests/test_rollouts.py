@@ -208,7 +208,7 @@ async def test_an_enforced_replay_without_temporal_is_tried_again(bench: Bench, 
     async def unknown(receipt: object, mode: str) -> ReplayReport:
         return ReplayReport(mode, problem="Temporal does not answer")
 
-    bench.reconciler._applier.replays.check = unknown  # type: ignore[method-assign, assignment]
+    bench.reconciler._applier.replays.check = unknown  # type: ignore[method-assign]
     await bench.settle()
     failure = where(bench).failure
     assert failure is not None

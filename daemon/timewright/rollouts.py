@@ -94,7 +94,7 @@ class Rollouts:
             namespace, _, queue = name.partition("/")
             self.pools[namespace, queue] = Pooled(row["build"], row["back"])
             for workflow_id in row["workflows"]:
-                world.rolling[workflow_id] = "rollout: under way"
+                world.rolling[workflow_id] = (Health.PROGRESSING, "rollout: under way")
 
     # asked by a deploy ---------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Rollouts:
         progress = pooled.progress
         self._note_last(pooled, version)
         if progress is None or not progress.phase.over:
-            return Health.PROGRESSING, f"rollout: {_words(progress)}"
+            return _health(progress)
         if pooled.wish == version.build_id:
             self._settle(key, version, progress)
         if progress.phase is Phase.ROLLED_BACK:
@@ -171,8 +171,22 @@ class Rollouts:
         return Health.HEALTHY, ""
 
     def _note_last(self, pooled: Pooled, version: PoolVersion) -> None:
-        if pooled.progress is not None:
-            pooled.last = Told(version.build_id, pooled.order, pooled.progress)
+        """Keep how far it is, and write it into the history of the workflows that it is about."""
+        progress, last = pooled.progress, pooled.last
+        if progress is None:
+            return
+        pooled.last = Told(version.build_id, pooled.order, progress)
+        same = last is not None and last.build_id == version.build_id
+        before = str(last.progress.phase) if last is not None and same else ""
+        if pooled.order is None or before == progress.phase or not progress.because:
+            return
+        quiet = pooled.order.strategy is Strategy.ALL_AT_ONCE and progress.phase is Phase.PROMOTED
+        for workflow_id in () if quiet else pooled.order.workflows:
+            if workflow_id in self.world.records:
+                actor = progress.actor or "timewright"
+                self.world.change(
+                    workflow_id, "rollout", before, str(progress.phase), progress.because, actor=actor
+                )
 
     async def _begin(
         self, key: Key, version: PoolVersion, *, forced: bool
@@ -562,11 +576,11 @@ class Rollouts:
         if version is not None and pooled.wish and pooled.progress is not None and pooled.order is not None:
             concerned = {name for name in pooled.order.workflows if name in version.members}
             for name in concerned:
-                world.rolling[name] = f"rollout: {_words(pooled.progress)}"
+                world.rolling[name] = _health(pooled.progress)
         for name in version.members if version is not None else ():
             if name not in concerned and world.rolling.pop(name, None) is not None:
                 record = world.record(name)
-                if record.health is Health.PROGRESSING and record.status in _UP:
+                if record.health_reason.startswith("rollout: ") and record.status in _UP:
                     world.set_health(name, Health.HEALTHY)
 
     def _away(self, key: Key, problem: str) -> None:
@@ -667,8 +681,13 @@ def _hear_temporal() -> None:
         heard.propagate = False
 
 
-def _words(progress: Progress | None) -> str:
-    return (progress.because if progress is not None else "") or "it begins"
+def _health(progress: Progress | None) -> tuple[Health, str]:
+    """The health of a workflow whose rollout is under way. One that waits for a person is nobody's fault, and
+    somebody has to be told."""
+    if progress is None or not progress.because:
+        return Health.PROGRESSING, "rollout: it begins"
+    waits = progress.phase in (Phase.PAUSED, Phase.HELD)
+    return Health.DEGRADED if waits else Health.PROGRESSING, f"rollout: {progress.because}"
 
 
 def _result_type() -> Any:

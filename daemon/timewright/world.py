@@ -76,7 +76,8 @@ class World:
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     versioning: bool | None = None  # whether the server has Worker Versioning; None: not known yet
     plain: bool = False  # the worker host only knows the reload call: it has no Versions
-    rolling: dict[str, str] = field(default_factory=dict)  # workflow id → how far its rollout is
+    # Workflow id → the health that its rollout gives it, and how far that is.
+    rolling: dict[str, tuple[Health, str]] = field(default_factory=dict)
     coming: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))  # deploys on their way
     _commits: dict[str, Commit] = field(default_factory=dict)
 

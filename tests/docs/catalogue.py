@@ -307,7 +307,7 @@ SECTIONS: dict[Reason, Section] = {
         "do something else than their history holds (`deploy.replay`). What runs goes on.",
         "Keep the old path with `patched()`, or let executions end where they began (`deploy.versioning: "
         "PINNED`). `timewright replay ID` shows event by event.",
-        by={"a breaking change": "tests/e2e/test_replay.py"},
+        by={"a breaking change": "tests/e2e/test_rollouts.py"},
     ),
     Reason.REPLAY_UNAVAILABLE: Section(
         "`deploy.replay` is enforce, and Temporal could not be asked for executions to replay.",
