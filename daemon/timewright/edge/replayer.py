@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +32,8 @@ _START_S: Final = 45.0
 _GRACE_S: Final = 5.0  # beyond a history's own limit, for what the process can't stop by itself
 _MOST_STDERR: Final = 4096
 _KEPT: Final = 5000  # entries of the cache
+_ERROR: Final = re.compile(r"^\w*Error( \[\w+\])?: .*|^FATAL ERROR: .*", re.MULTILINE)
+_TOOLS: Final = ("replay", "commands")  # what decides an outcome, besides bundle and history
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,6 @@ class Replayer:
         return [sha256(head.encode() + one.file.read_bytes()) for one in histories]
 
 
-_TOOLS: Final = ("replay", "commands")
-
-
 def _about(outcome: Replayed, history: History) -> Replayed:
     """An outcome with what is known of its execution besides."""
     return replace(
@@ -108,7 +109,7 @@ class _Run:
         """Of the first histories, at least of one, unless there is a `problem` or no time."""
         try:
             child = await process.start(
-                [self.by.node, f"--max-old-space-size={_HEAP}", self.by.script],
+                [shutil.which(self.by.node) or self.by.node, f"--max-old-space-size={_HEAP}", self.by.script],
                 cwd=self.by.toolchain,
                 env={},
                 memory=_MEMORY,
@@ -185,9 +186,8 @@ class _Run:
     async def _last_words(self, child: asyncio.subprocess.Process) -> str:
         if not await self._ends(child):
             return f"it says nothing within {_START_S:g} s"
-        lines = [line.strip() for line in self._said.decode("utf-8", errors="replace").splitlines()]
-        said = next((line for line in lines if "Error" in line or "heap" in line), "")
-        return said[:300] or f"exit code {child.returncode}"
+        said = _ERROR.search(self._said.decode("utf-8", errors="replace"))
+        return said[0].strip()[:300] if said else f"exit code {child.returncode}"
 
     async def _listen(self, child: asyncio.subprocess.Process) -> None:
         while child.stderr is not None and (data := await child.stderr.read(65536)):
