@@ -302,6 +302,13 @@ SECTIONS: dict[Reason, Section] = {
         "Choose another release (`timewright history ID`), or change the spec.",
         by={"a release that was tampered with": "tests/test_control.py"},
     ),
+    Reason.REPLAY_FAILED: Section(
+        "Executions that there are could not go on with the new code: replayed on it, they do something else "
+        "than they did (`docs/replay.md`). The release before goes on.",
+        "The message names event, old and new command, and the line. Keep the old path for executions that "
+        "began on it, with `patched()` of `@temporalio/workflow`; `timewright replay ID` looks again.",
+        by={"an activity that became a timer": "tests/core/test_replays.py"},
+    ),
     Reason.GATE_FAILED: Section(
         "The gate workflow of its rollout (`deploy.rollout.gate`) did not complete on the new version. New "
         "executions go to the version before; the release is remembered as bad.",
