@@ -250,19 +250,40 @@ async def test_versions_are_shown_and_a_rollout_is_steered(two: Desk, page: Page
     """The rollout itself is scripted: tests/e2e has real ones."""
     asked: list[Any] = []
     state = {
-        "workflowId": "one", "namespace": "default", "taskQueue": "one", "deployment": "one",
-        "versioned": True, "manager": "timewright", "problem": "",
+        "workflowId": "one",
+        "namespace": "default",
+        "taskQueue": "one",
+        "deployment": "one",
+        "versioned": True,
+        "manager": "timewright",
+        "problem": "",
         "rollout": {
-            "id": "x", "buildId": "bbbbbbbbbbbb", "from": "aaaaaaaaaaaa", "phase": "paused", "step": 0,
-            "strategy": "Progressive", "percent": 25, "nextAt": None, "startedAt": None, "endedAt": None,
+            "id": "x",
+            "buildId": "bbbbbbbbbbbb",
+            "from": "aaaaaaaaaaaa",
+            "phase": "paused",
+            "step": 0,
+            "strategy": "Progressive",
+            "percent": 25,
+            "nextAt": None,
+            "startedAt": None,
+            "endedAt": None,
             "steps": [{"rampPercentage": 25, "pauseS": 60, "gate": True}],
             "because": f"gate smoke failed: {HOSTILE}",
-            "hosts": {"expected": [], "arrived": ["alpha"]}, "workflows": ["one"], "guilty": ["one"],
+            "hosts": {"expected": [], "arrived": ["alpha"]},
+            "workflows": ["one"],
+            "guilty": ["one"],
         },
         "versions": [
             {
-                "buildId": build, "status": status, "percent": percent, "releases": {}, "open": 3,
-                "pollers": {"alpha": 1}, "since": None, "served": True,
+                "buildId": build,
+                "status": status,
+                "percent": percent,
+                "releases": {},
+                "open": 3,
+                "pollers": {"alpha": 1},
+                "since": None,
+                "served": True,
             }
             for build, status, percent in (("bbbbbbbbbbbb", "Ramping", 25), ("aaaaaaaaaaaa", "Current", 75))
         ],

@@ -32,6 +32,7 @@ EXIT_CODES = {
         [
             *("--help", "--version", "status hello", "list", "show hello", "logs", "history hello"),
             *("operations", "audit", "wait hello", "deploy hello", "redeploy hello", "undeploy hello"),
+            *("promote hello", "abort hello", "gate retry hello"),
             *("rollback hello", "pin hello", "unpin hello", "suspend hello", "resume hello", "prune"),
             *(
                 "diff hello",
@@ -48,6 +49,7 @@ EXIT_CODES = {
     **dict.fromkeys(
         [
             *("status", "status bad", "status --oneline", "status nope", "show nope", "logs nope"),
+            *("rollout nope", "replay nope"),
             *("deploy nope", "diff nope", "wait bad --timeout 0.1s", "validate nowhere.json"),
             *(
                 "config --config broken.toml",
@@ -132,7 +134,10 @@ def test_verbs_that_change_something_share_their_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, verb in VERBS.items() if verb.section in ("Look", "Change")])
 def test_what_looks_or_changes_speaks_json_and_to_other_hosts(name: str) -> None:
-    options = {option for parameter in cli.commands[name].params for option in parameter.opts}
+    command = cli.commands[name]
+    if isinstance(command, click.Group):
+        [command] = command.commands.values()
+    options = {option for parameter in command.params for option in parameter.opts}
     assert {"--json", "--server", "--data"} <= options
 
 
