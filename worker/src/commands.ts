@@ -1,5 +1,5 @@
 /** What an execution did, as plain values: out of its history, and out of the commands that code gives. */
-import type { coresdk, temporal } from '@temporalio/proto';
+import { type coresdk, temporal } from '@temporalio/proto';
 
 export type Kind =
   | 'activity'
@@ -156,12 +156,19 @@ function takenBack(step: Given, commands: readonly Given[]): boolean {
   );
 }
 
-/** Why the execution is stuck already, where its last workflow task failed; undefined where it isn't. */
+const Cause = temporal.api.enums.v1.WorkflowTaskFailedCause;
+/** Of its code. Others are Temporal's own and pass: a task that was reset, or met a newer event. */
+const CAUSES: ReadonlySet<unknown> = new Set([
+  Cause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
+  Cause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
+]);
+
+/** Why the execution is stuck already, where its code failed its last workflow task; undefined where it isn't. */
 export function stuck(events: readonly Event[]): string | undefined {
   for (const event of [...events].reverse()) {
     if (event.workflowTaskCompletedEventAttributes) return undefined;
     const failed = event.workflowTaskFailedEventAttributes;
-    if (failed) return failed.failure?.message ?? 'its last workflow task failed';
+    if (failed && CAUSES.has(failed.cause)) return failed.failure?.message ?? 'its last workflow task failed';
   }
   return undefined;
 }

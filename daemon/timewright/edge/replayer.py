@@ -30,6 +30,7 @@ _HEAP: Final = 1024  # MiB of JavaScript
 _MEMORY: Final = 4096 * _MIB  # of all: Temporal's core and V8 reserve more than they use
 _START_S: Final = 45.0
 _GRACE_S: Final = 5.0  # beyond a history's own limit, for what the process can't stop by itself
+_AN_EVENT_S: Final = 0.002  # as in replay.ts
 _MOST_STDERR: Final = 4096
 _KEPT: Final = 5000  # entries of the cache
 _ERROR: Final = re.compile(r"^\w*Error( \[\w+\])?: .*|^FATAL ERROR: .*", re.MULTILINE)
@@ -51,7 +52,7 @@ class Replayer:
     """Replays by the toolchain's SDK."""
 
     def __init__(self, toolchain: Path, node: str, cache: Path, *, limit: float = 10.0) -> None:
-        """`toolchain`: the worker package. `limit`: seconds for one history."""
+        """`toolchain`: the worker package. `limit`: seconds for one history; a long one gets more."""
         self.script = toolchain.resolve() / "dist" / "replay.js"
         self.toolchain, self.node, self.limit = toolchain, node, limit
         self.cache = ReplayCache(cache)
@@ -138,7 +139,8 @@ class _Run:
             return []
         found: list[Replayed] = []
         while len(found) < len(self.histories):
-            line = await self._line(child, self.by.limit + _GRACE_S)
+            patience = self.by.limit + _GRACE_S + _AN_EVENT_S * self.histories[len(found)].events
+            line = await self._line(child, patience)
             if line is None:
                 if self._left() > 0:
                     found.append(await self._silent(child, self.histories[len(found)]))

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Client, Connection } from '@temporalio/client';
 import { temporal } from '@temporalio/proto';
@@ -42,16 +43,22 @@ after(async () => {
   await lab?.close();
 });
 
-/** Runs an execution of `code` to its end; the file of its history. */
-async function run(code: string, type: string): Promise<string> {
-  const taskQueue = `q${(count += 1)}`;
+type Until = (events: readonly temporal.api.history.v1.IHistoryEvent[]) => unknown;
+
+/** Runs an execution of `code` to its end, or `until` its history is as asked; the file of its history. */
+async function run(code: string, type: string, until?: Until): Promise<string> {
+  const [taskQueue, workflowId] = [`q${(count += 1)}`, `w${count}`];
   const connection = await NativeConnection.connect({ address });
   const activities = { charge: async () => 'charged', ship: async () => 'shipped' };
   const worker = await Worker.create({ connection, taskQueue, activities, workflowBundle: { codePath: await bundle(code, type) } });
-  const workflowId = `w${count}`;
-  await worker.runUntil(client.workflow.execute(type, { taskQueue, workflowId }));
+  const handle = await client.workflow.start(type, { taskQueue, workflowId });
+  const events = async () => (await handle.fetchHistory()).events ?? [];
+  await worker.runUntil(async () => {
+    if (until === undefined) return void (await handle.result());
+    while (!until(await events())) await sleep(50);
+  });
   const file = join(lab.root, `${workflowId}.history`);
-  writeFileSync(file, encoded(await client.workflow.getHandle(workflowId).fetchHistory()));
+  writeFileSync(file, encoded(await handle.fetchHistory()));
   await connection.close();
   return file;
 }
@@ -154,6 +161,15 @@ test('code that fails on old histories is told as such, with its own error', NEE
   assert.equal(said.kind, 'failure');
   assert.match(said.message, /oops/);
   assert.match(said.source, /workflow.js:7$/);
+});
+
+test('an execution that is stuck already is told to be so, and passes on code that mends it', NEEDS_TEMPORAL, async () => {
+  const broken = ORDER.replace('await sleep(50);', 'undefined.oops();');
+  const old = await run(broken, 'order', (events) => events.some((event) => event.workflowTaskFailedEventAttributes));
+  const other = await replay(await bundle(ORDER.replace('await acts.charge()', 'await sleep(9)'), 'order'), [old]);
+  assert.deepEqual([other.lines[0].kind, other.lines[0].stuck], ['determinism', "Cannot read properties of undefined (reading 'oops')"]);
+  const mended = await replay(await bundle(ORDER, 'order'), [old]);
+  assert.equal(mended.lines[0].ok, true);
 });
 
 test('an unknown workflow type is no fault of the code', NEEDS_TEMPORAL, async () => {
