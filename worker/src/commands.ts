@@ -119,23 +119,33 @@ export interface Mismatch {
 
 /**
  * Where history and code part: the first command that isn't the same. Left out are those that the SDK's
- * core orders itself: local activities, patch markers and the search attribute that goes with them, and
- * what is cancelled in the activation that asked for it.
+ * core orders or leaves out itself (`CORES`), and what is cancelled in the activation that asked for it.
  *
- * `patch`: the one whose marker the core misses, where it does.
+ * `accused`: the event that the core names; `patch`: the one whose marker it misses.
  */
-export function compare(events: readonly Event[], commands: readonly Given[], patch?: string): Mismatch {
+export function compare(events: readonly Event[], commands: readonly Given[], accused?: number, patch?: string): Mismatch {
   const history = recorded(events);
   const marker = patch === undefined ? undefined : history.find((step) => step.kind === 'patch' && step.name === patch);
   if (marker !== undefined) return { old: marker };
   const old = history.filter((step) => !CORES.has(step.kind));
   const given = commands.filter((step) => !CORES.has(step.kind) && !takenBack(step, commands));
-  const at = old.findIndex((step, index) => !same(step, given[index]));
-  const index = at >= 0 ? at : old.length;
-  return { ...(old[index] ? { old: old[index] } : {}), ...(given[index] ? { given: given[index] } : {}) };
+  const ends = [
+    old.findIndex((step, index) => !same(step, given[index])),
+    old.findIndex((step) => step.eventId === accused),
+    old.length,
+  ].filter((index) => index >= 0);
+  const at = Math.min(...ends);
+  const found = { ...(old[at] ? { old: old[at] } : {}), ...(given[at] ? { given: given[at] } : {}) };
+  if (found.old !== undefined || found.given !== undefined) return found;
+  const culprit = history.find((step) => step.eventId === accused);
+  return culprit === undefined ? {} : { old: culprit };
 }
 
-const CORES: ReadonlySet<Kind> = new Set<Kind>(['localActivity', 'patch', 'searchAttributes']);
+/** A cancel may be no event, or that of another kind; patches bring a search attribute with them. */
+const CORES: ReadonlySet<Kind> = new Set<Kind>([
+  ...(['localActivity', 'patch', 'searchAttributes'] as const),
+  ...(['cancelExternal', 'cancelTimer', 'cancelActivity', 'cancelNexus'] as const),
+]);
 
 function recorded(events: readonly Event[]): Recorded[] {
   return events.flatMap((event) => {

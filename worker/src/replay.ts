@@ -213,10 +213,11 @@ class Replayer {
 
   private determinism(details: string, history: History): Verdict {
     const message = coresWords(details);
-    const accused = /HistoryEvent\(id: (\d+)/.exec(message)?.[1];
+    const event = /HistoryEvent\(id: (\d+)/.exec(message)?.[1];
+    const accused = event === undefined ? undefined : Number(event);
     const patch = /patch marker encountered for change (.+?),? but/.exec(message)?.[1];
-    const { old, given } = compare(history.events ?? [], this.recorder.commands, patch);
-    const eventId = old?.eventId ?? (accused === undefined ? undefined : Number(accused));
+    const { old, given } = compare(history.events ?? [], this.recorder.commands, accused, patch);
+    const eventId = old?.eventId ?? accused;
     return {
       ok: false,
       kind: 'determinism',
