@@ -15,13 +15,17 @@ from timewright.core.differences import Kind
 from timewright.core.digest import SHORT
 from timewright.core.errors import DeployError, Reason
 from timewright.core.pins import why_pinned
+from timewright.core.replays import ENFORCE, mode_of
 from timewright.core.retry import Backoff
+from timewright.core.rollout import rollout_of
 from timewright.core.state import Failure, Health, Pin, Pinned, Record, Status
 from timewright.edge.failpoint import failpoint
+from timewright.edge.pools import versioning_of
 from timewright.edge.releases import Receipt
 from timewright.edge.statefile import Bad
 from timewright.golive import GoLive
 from timewright.notes import FORGOTTEN, seen
+from timewright.replaying import ReplayGate
 from timewright.retention import Retention
 from timewright.rollouts import Rollouts
 from timewright.world import World
@@ -36,6 +40,7 @@ class Applier:
     def __init__(self, world: World, rollouts: Rollouts) -> None:
         self.world = world
         self.live = GoLive(world, rollouts)
+        self.replays = ReplayGate(world)
         self.builder = Builder(world)
         self._retention = Retention(world)
 
@@ -79,6 +84,7 @@ class Applier:
             finally:
                 world.coming[pool].discard(wanted.workflow_id)
             again = previous is not None and previous.digest == receipt.digest
+            replayed = () if again or forced else await self._replay(receipt, previous, timings)
             health, reason = await self.live.switch(
                 receipt, previous, timings, fresh=forced and again, forced=forced
             )
@@ -100,11 +106,31 @@ class Applier:
             **_live(record, receipt),
             **FORGOTTEN,
             live_revision=revision,
-            warnings=(*wanted.warnings, *receipt.warnings),
+            warnings=(*wanted.warnings, *receipt.warnings, *replayed),
         )
         world.set_health(wanted.workflow_id, health, reason)
         self._retention.releases(receipt, wanted.keep_releases)
         await self._retention.packages()
+
+    async def _replay(
+        self, receipt: Receipt, previous: Receipt | None, timings: dict[str, float]
+    ) -> tuple[str, ...]:
+        """Replay recent executions on new workflow code; what is worth a warning. Raises DeployError where
+        the code breaks them, and that was to be enforced."""
+        world = self.world
+        if previous is not None and previous.bundle == receipt.bundle:
+            return ()
+        said = rollout_of(receipt.rollout).replay
+        versioned = bool(world.deployment((receipt.namespace, receipt.task_queue), [receipt]))
+        pinned = versioned and versioning_of(receipt, world.config.rollout.versioning) == "PINNED"
+        mode = mode_of(said, world.config.replay.mode, pinned=pinned)
+        with timed(timings, "replay"):
+            report = await self.replays.check(receipt, mode)
+        if report.blocks:
+            raise DeployError(Reason.REPLAY_FAILED, report.because, hint=report.hint)
+        if report.problem and said == ENFORCE:
+            raise DeployError(Reason.REPLAY_UNAVAILABLE, f"nothing was replayed: {report.problem}")
+        return report.notes
 
     def _fail(
         self,

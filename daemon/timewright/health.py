@@ -56,6 +56,8 @@ class HealthWatch:
         serving = await self.world.worker.serving()
         pollers = await self._pollers(serving)
         self.serving = serving
+        if serving.reachable:
+            self.world.plain = serving.plain
         skip = busy_before | set(busy())
         youngest = self._youngest(serving)
         amiss: list[str] = []
@@ -99,7 +101,7 @@ class HealthWatch:
                 youngest=youngest,
             )
             if found.health is Health.HEALTHY and workflow_id in world.rolling:
-                found = Verdict(Health.PROGRESSING, world.rolling[workflow_id])
+                found = Verdict(*world.rolling[workflow_id])
             world.set_health(workflow_id, found.health, found.reason)
         record = world.record(workflow_id)
         if record.applied == receipt.digest and record.status in _UP:

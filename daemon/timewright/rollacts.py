@@ -17,7 +17,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.common import PinnedVersioningOverride, WorkerDeploymentVersion, WorkflowIDReusePolicy
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 
-from timewright.core.deployments import hosts_of, rollout_id
+from timewright.core.deployments import Deployment, hosts_of, rollout_id
 from timewright.core.orders import Ask, Closed, Look, Order, missing_hosts, why_bad
 from timewright.edge.checks import Checks
 from timewright.edge.deployments import ChangedError, Deployments, ManagedError, of_version
@@ -28,6 +28,7 @@ _STUCK_EVERY = 3  # looks: it asks for single executions
 _STUCK_ATTEMPTS = 3
 _STUCK_MOST = 20  # executions that are asked for
 _ARRIVALS_S = 20.0
+_TRIES = 5
 _BAD_CHECKS = 3  # in a row: one lost answer is no reason to go back
 #: Executions of gates are judged by their gate, and not by the watch.
 GATES = "timewright-gate/"
@@ -47,18 +48,29 @@ class RolloutActs:
     async def claim(self, order: Order) -> Found:
         """Make the Deployment ours, and end older rollouts of it. `current`: the Build ID that is current.
         A Deployment that Temporal doesn't know yet is nobody's."""
-        seen = await self.deployments.describe(order.namespace, order.deployment)
-        if seen.version(order.build_id) is not None:
-            try:
+
+        async def take(seen: Deployment) -> Found:
+            if seen.version(order.build_id) is not None:
                 await self.deployments.claim(order.namespace, seen)
+            for version in seen.versions:
+                if version.build_id not in (order.build_id, seen.current):
+                    await self._supersede(order, version.build_id)
+            return Found(current=seen.current)
+
+        return await self._changing(order, take)
+
+    async def _changing(self, order: Order, change: Callable[[Deployment], Awaitable[Found]]) -> Found:
+        """Change the Deployment as it is now; where it was changed meanwhile, as it is then."""
+        for attempt in range(_TRIES):
+            seen = await self.deployments.describe(order.namespace, order.deployment)
+            try:
+                return await change(seen)
             except ManagedError:
-                return Found(False, manager=seen.manager or "somebody else")
+                return Found(False, "somebody else manages it", manager=seen.manager or "somebody else")
             except ChangedError as error:
-                raise _again(error) from error
-        for version in seen.versions:
-            if version.build_id not in (order.build_id, seen.current):
-                await self._supersede(order, version.build_id)
-        return Found(current=seen.current)
+                because = str(error)
+            await asyncio.sleep(0.1 * 2**attempt)
+        raise RuntimeError(f"deployment {order.deployment} was changed again and again: {because}")
 
     async def _supersede(self, order: Order, build_id: str) -> None:
         client = await self.deployments.client(order.namespace)
@@ -94,39 +106,35 @@ class RolloutActs:
     @activity.defn(name="route")
     async def route(self, route: Route) -> Found:
         """Give the Version its share. Not ok: another one has taken its place, or somebody else manages."""
-        order = route.order
-        seen = await self.deployments.describe(order.namespace, order.deployment)
-        if seen.current == order.build_id:
-            return Found()
-        try:
-            await self.deployments.claim(order.namespace, seen)
-            if seen.manager != self.deployments.identity:  # the claim has changed the token
-                seen = await self.deployments.describe(order.namespace, order.deployment)
+        order, deployments = route.order, self.deployments
+
+        async def give(seen: Deployment) -> Found:
+            if seen.current == order.build_id:
+                return Found()
+            if seen.manager != deployments.identity:
+                await deployments.claim(order.namespace, seen)
+                raise ChangedError("claimed")  # which has changed the token
             if route.percent >= 100:
-                await self.deployments.set_current(order.namespace, seen, order.build_id)
+                await deployments.set_current(order.namespace, seen, order.build_id)
             elif (seen.ramping, seen.percent) != (order.build_id, route.percent):
-                await self.deployments.set_ramp(order.namespace, seen, order.build_id, route.percent)
-        except ManagedError:
-            return Found(False, manager=seen.manager or "somebody else")
-        except ChangedError as error:
-            raise _again(error) from error
-        return Found()
+                await deployments.set_ramp(order.namespace, seen, order.build_id, route.percent)
+            return Found()
+
+        return await self._changing(order, give)
 
     @activity.defn(name="undo")
     async def undo(self, route: Route, previous: str) -> Found:
         """Take back what was given to the Version. Not ok: somebody else manages, and was left alone."""
         order = route.order
-        seen = await self.deployments.describe(order.namespace, order.deployment)
-        try:
+
+        async def take_back(seen: Deployment) -> Found:
             if seen.ramping == order.build_id:
                 await self.deployments.set_ramp(order.namespace, seen, "", 0.0)
             elif seen.current == order.build_id and previous != order.build_id:
                 await self.deployments.set_current(order.namespace, seen, previous)
-        except ManagedError as error:
-            return Found(False, f"not taken back: {error}")
-        except ChangedError as error:
-            raise _again(error) from error
-        return Found()
+            return Found()
+
+        return await self._changing(order, take_back)
 
     @activity.defn(name="gate")
     async def gate(self, run: GateRun) -> Found:
@@ -239,11 +247,6 @@ def _root(error: BaseException) -> str:
         error = error.__cause__
     text = error.message if isinstance(error, FailureError) else str(error)
     return text.splitlines()[0][:500] if text else type(error).__name__
-
-
-def _again(error: ChangedError) -> Exception:
-    """The Deployment was changed between look and change: the retry looks again."""
-    return RuntimeError(f"changed meanwhile: {error}")
 
 
 def _time(seconds: float) -> str:

@@ -249,7 +249,7 @@ class RolloutFlow:
         """Give back what was routed, then say how it ended."""
         if over.phase is Phase.ROLLED_BACK:
             found = await self._do("undo", Route(self.order, 0.0), previous=self.progress.previous)
-            words = over.because + ("" if found.ok else f"; {found.because}")
+            words = over.because + ("" if found.ok else f"; not taken back: {found.because}")
             self._tell(
                 over.phase,
                 words,

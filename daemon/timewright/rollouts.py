@@ -8,6 +8,8 @@ is read from Temporal again and again; kept across restarts is only that a rollo
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ from timewright.edge.checks import Checks
 from timewright.edge.deployments import ChangedError, ManagedError, TemporalAwayError, of_version
 from timewright.edge.pools import Key, PoolVersion, versioning_of
 from timewright.edge.releases import Receipt
+from timewright.pooling import Pooling
 from timewright.world import World
 
 if TYPE_CHECKING:
@@ -40,10 +43,20 @@ if TYPE_CHECKING:
 
 _FACT: Final = "rollouts"
 _BUSY_S = 0.5  # between two looks while a rollout is under way
-_IDLE_S = 5.0
+_IDLE_S = 5.0  # where old versions are on their way out
+_QUIET_S = 60.0  # where there is nothing but the current version
 _ASK_S = 3.0
 _SETTLE_S = 10.0  # that Temporal's list of open executions may be late
 _UP = (Status.DEPLOYED, Status.ROLLED_BACK)
+
+
+@dataclass(frozen=True)
+class Told:
+    """The last rollout of a pool: it is shown until the next one begins, also when it was taken back."""
+
+    build_id: str
+    order: Order | None
+    progress: Progress
 
 
 @dataclass
@@ -60,7 +73,11 @@ class Pooled:
     open: dict[str, int] = field(default_factory=dict)
     empty: dict[str, float] = field(default_factory=dict)
     problem: str = ""
+    last: Told | None = None
     told: str = ""
+    newest: str = ""  # the pool version at the last look
+    looked: float = 0.0  # when it was last asked for by a face (monotonic)
+    due: float = 0.0  # when it is to be looked at by itself (monotonic)
 
 
 class Rollouts:
@@ -76,6 +93,8 @@ class Rollouts:
         for name, row in (world.state.fact(_FACT) or {}).items():
             namespace, _, queue = name.partition("/")
             self.pools[namespace, queue] = Pooled(row["build"], row["back"])
+            for workflow_id in row["workflows"]:
+                world.rolling[workflow_id] = (Health.PROGRESSING, "rollout: under way")
 
     # asked by a deploy ---------------------------------------------------------------------------
 
@@ -113,6 +132,9 @@ class Rollouts:
         health of the workflow, and why. Raises DeployError when it has failed."""
         version = self.world.pool_versions.get(key)
         if version is None or not version.deployment:
+            if self.world.pools.kept(key):  # it had Versions before: executions have to be let go of
+                with suppress(TemporalAwayError):
+                    await self.tend(key)
             return Health.HEALTHY, ""
         self._wish(key, version.build_id, back)
         pooled = self.pools[key]
@@ -139,13 +161,32 @@ class Rollouts:
     def _outcome(self, key: Key, version: PoolVersion, workflow_id: str) -> tuple[Health, str]:
         pooled = self.pools[key]
         progress = pooled.progress
+        self._note_last(pooled, version)
         if progress is None or not progress.phase.over:
-            return Health.PROGRESSING, f"rollout: {progress.because if progress else 'it begins'}"
+            return _health(progress)
         if pooled.wish == version.build_id:
             self._settle(key, version, progress)
         if progress.phase is Phase.ROLLED_BACK:
             return Health.DEGRADED, progress.because
         return Health.HEALTHY, ""
+
+    def _note_last(self, pooled: Pooled, version: PoolVersion) -> None:
+        """Keep how far it is, and write it into the history of the workflows that it is about."""
+        progress, last = pooled.progress, pooled.last
+        if progress is None:
+            return
+        pooled.last = Told(version.build_id, pooled.order, progress)
+        same = last is not None and last.build_id == version.build_id
+        before = str(last.progress.phase) if last is not None and same else ""
+        if pooled.order is None or before == progress.phase or not progress.because:
+            return
+        quiet = pooled.order.strategy is Strategy.ALL_AT_ONCE and progress.phase is Phase.PROMOTED
+        for workflow_id in () if quiet else pooled.order.workflows:
+            if workflow_id in self.world.records:
+                actor = progress.actor or "timewright"
+                self.world.change(
+                    workflow_id, "rollout", before, str(progress.phase), progress.because, actor=actor
+                )
 
     async def _begin(
         self, key: Key, version: PoolVersion, *, forced: bool
@@ -160,6 +201,7 @@ class Rollouts:
         await self._serve(key[0])
         seen = pooled.seen = await world.deployments.describe(key[0], version.deployment)
         order = pooled.order = self._order(key, version, seen, back=pooled.back)
+        self._store()
         client = await world.deployments.client(key[0])
         if seen.current == version.build_id:
             await self._end_others(key, seen, version.build_id)
@@ -205,15 +247,16 @@ class Rollouts:
         wishes = {name: self._said(name) for name in changed}
         merged = merge(wishes, Strategy(config.rollout.strategy))
         receipts = {name: self.world.receipts[name] for name in changed if name in self.world.receipts}
-        first = (
-            not seen.current and not seen.versions
-        )  # nobody serves these executions yet: nothing to compare
+        # Nobody has served these executions yet: there is nothing to compare with, and nobody to fall back
+        # on.
+        alone = all(one.build_id == version.build_id for one in seen.versions)
+        first = not seen.current and alone and not self.world.pools.kept(key)
         return Order(
             namespace=key[0],
             deployment=version.deployment,
             build_id=version.build_id,
             task_queue=key[1],
-            strategy=Strategy.ALL_AT_ONCE if back else merged.strategy or Strategy.ALL_AT_ONCE,
+            strategy=Strategy.ALL_AT_ONCE if back or first else merged.strategy or Strategy.ALL_AT_ONCE,
             steps=() if back or first else merged.steps,
             gates=() if back else merged.gates,
             watch=merged.watch,
@@ -299,7 +342,8 @@ class Rollouts:
             busy = False
             for key in list(self.world.pools.keys()):
                 try:
-                    busy = await self.tend(key) or busy
+                    if self._is_due(key):
+                        busy = await self.tend(key) or busy
                 except TemporalAwayError as error:
                     self._away(key, str(error))
                 except Exception as error:
@@ -307,6 +351,13 @@ class Rollouts:
             self._look.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), _BUSY_S if busy else _IDLE_S)
+
+    def _is_due(self, key: Key) -> bool:
+        """Not each pool at each look: a host may have hundreds, and Temporal answers a few such questions."""
+        pooled, version = self.pools.get(key), self.world.pool_versions.get(key)
+        if pooled is None or version is None or pooled.wish or pooled.newest != version.version:
+            return True
+        return time.monotonic() >= pooled.due
 
     async def close(self) -> None:
         """Stop serving rollouts; whoever serves them next goes on."""
@@ -318,9 +369,9 @@ class Rollouts:
 
     async def tend(self, key: Key) -> bool:
         """One look at one pool; whether a rollout is under way."""
-        world, version = self.world, self.world.pool_versions.get(key)
-        kept = world.pools.kept(key)
-        await self._upgrade(key, version)
+        world = self.world
+        await self._upgrade(key, world.pool_versions.get(key))
+        version, kept = world.pool_versions.get(key), world.pools.kept(key)
         name = version.deployment if version is not None else ""
         if not name:
             name = next((v.deployment for v in self._kept(key) if v.deployment), "")
@@ -340,32 +391,39 @@ class Rollouts:
             self._unwish(key)
         await self._tidy(key, seen, version)
         self._tell(key, version)
+        pooled.newest = version.version if version is not None else ""
+        settled = len(seen.versions) <= 1 and not world.pools.kept(key)
+        pooled.due = time.monotonic() + (_QUIET_S if settled else _IDLE_S)
         return bool(pooled.wish)
 
     async def look(self, key: Key) -> Pooled:
         """What is known of a pool with Versions, asked anew. Raises TemporalAwayError."""
         version = self.world.pool_versions[key]
         pooled = self.pools.setdefault(key, Pooled())
+        now = time.monotonic()
+        if pooled.seen is not None and now - pooled.looked < _BUSY_S:
+            return pooled  # Temporal answers few such questions at once, and a page may ask for many
+        pooled.looked = now
         seen = pooled.seen = await self.world.deployments.describe(key[0], version.deployment)
-        if pooled.progress is None or pooled.wish:
+        if pooled.last is None or pooled.wish:
             client = await self.world.deployments.client(key[0])
             name = rollout_id(version.deployment, version.build_id)
             progress = await self._progress(client.get_workflow_handle_for(_result_type(), name))
-            pooled.progress = progress or pooled.progress
-        if pooled.order is None:
-            pooled.order = self._order(key, version, seen, back=pooled.back)
+            if progress is not None:
+                order = pooled.order or self._order(key, version, seen, back=pooled.back)
+                pooled.last = Told(version.build_id, order, progress)
+        await self._count(key, pooled, seen, all_of_them=True)
         return pooled
 
     async def _upgrade(self, key: Key, version: PoolVersion | None) -> None:
-        """A pool that was made before the server was known to have Versions gets them now."""
-        if version is None or version.deployment or self.world.coming[key]:
+        """A pool that was made before we knew what server and worker host can do gets Versions now, or
+        loses them."""
+        if version is None or self.world.coming[key] or self.world.pool_locks[key].locked():
             return
         await self._learn(key[0])
-        members = [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
-        if self.world.deployment(key, members) and not self.world.pool_locks[key].locked():
-            from timewright.pooling import Pooling
-
-            await Pooling(self.world).refresh(key)
+        pooling = Pooling(self.world)
+        if version.deployment != self.world.deployment(key, pooling.members(key)):
+            await pooling.refresh(key)
             self.later(key, back=False)
             await self.world.worker.sync()
 
@@ -386,6 +444,9 @@ class Rollouts:
                 return
             progress = await self._progress(handle)
         pooled.progress = progress
+        if pooled.order is None and pooled.seen is not None:
+            pooled.order = self._order(key, version, pooled.seen, back=pooled.back)
+        self._note_last(pooled, version)
         if progress is not None and progress.phase.over:
             self._settle(key, version, progress)
         elif condemned := self._condemned(version):
@@ -480,15 +541,16 @@ class Rollouts:
                 log.get().info("version deleted", pool="/".join(key), version=build_id)
         self._warn(pooled, crowded(seen))
 
-    async def _count(self, key: Key, pooled: Pooled, seen: Deployment) -> None:
-        """Open executions of each Version that may have some."""
+    async def _count(self, key: Key, pooled: Pooled, seen: Deployment, *, all_of_them: bool = False) -> None:
+        """Open executions of each Version that may have some; of the current one only where a person
+        looks."""
         now = self.world.clock()
         for one in seen.versions:
             if one.status is Routing.DRAINED:
                 pooled.open[one.build_id] = 0
                 pooled.empty.setdefault(one.build_id, now)
                 continue
-            if one.status is Routing.INACTIVE:
+            if one.status is Routing.INACTIVE or (one.status is Routing.CURRENT and not all_of_them):
                 continue
             query = f"{of_version(seen.name, one.build_id)} AND ExecutionStatus = 'Running'"
             count = pooled.open[one.build_id] = await self.world.deployments.count(key[0], query)
@@ -496,8 +558,7 @@ class Rollouts:
                 pooled.empty.pop(one.build_id, None)
             else:
                 pooled.empty.setdefault(one.build_id, now)
-        known = {one.build_id for one in seen.versions}
-        for build_id in pooled.open.keys() - known:
+        for build_id in pooled.open.keys() - {one.build_id for one in seen.versions}:
             pooled.open.pop(build_id)
             pooled.empty.pop(build_id, None)
 
@@ -515,11 +576,11 @@ class Rollouts:
         if version is not None and pooled.wish and pooled.progress is not None and pooled.order is not None:
             concerned = {name for name in pooled.order.workflows if name in version.members}
             for name in concerned:
-                world.rolling[name] = f"rollout: {pooled.progress.because}"
+                world.rolling[name] = _health(pooled.progress)
         for name in version.members if version is not None else ():
             if name not in concerned and world.rolling.pop(name, None) is not None:
                 record = world.record(name)
-                if record.health is Health.PROGRESSING and record.status in _UP:
+                if record.health_reason.startswith("rollout: ") and record.status in _UP:
                     world.set_health(name, Health.HEALTHY)
 
     def _away(self, key: Key, problem: str) -> None:
@@ -541,7 +602,14 @@ class Rollouts:
 
     def _store(self) -> None:
         wished = {"/".join(key): one for key, one in self.pools.items() if one.wish}
-        rows = {name: {"build": one.wish, "back": one.back} for name, one in wished.items()}
+        rows = {
+            name: {
+                "build": one.wish,
+                "back": one.back,
+                "workflows": list(one.order.workflows) if one.order is not None else [],
+            }
+            for name, one in wished.items()
+        }
         self.world.state.set_fact(_FACT, rows)
 
     async def _progress(self, handle: WorkflowHandle[Any, Progress]) -> Progress | None:
@@ -578,6 +646,7 @@ class Rollouts:
         from timewright.rollacts import RolloutActs
         from timewright.rollflow import RolloutFlow
 
+        _hear_temporal()
         settings = self.world.config.rollout
         acts = RolloutActs(self.world.deployments, Checks(settings.prometheus, settings.urls))
         worker = Worker(
@@ -594,6 +663,31 @@ class Rollouts:
             graceful_shutdown_timeout=timedelta(seconds=1),
         )
         await worker.run()
+
+
+class _Heard(logging.Handler):
+    """What Temporal's SDK has to say of our rollouts, a line each in our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        because = record.getMessage().splitlines()[0][:300]
+        log.get().warning("temporal sdk", because=because, error=str(error)[:300] if error else "")
+
+
+def _hear_temporal() -> None:
+    heard = logging.getLogger("temporalio")
+    if not any(isinstance(one, _Heard) for one in heard.handlers):
+        heard.addHandler(_Heard(logging.WARNING))
+        heard.propagate = False
+
+
+def _health(progress: Progress | None) -> tuple[Health, str]:
+    """The health of a workflow whose rollout is under way. One that waits for a person is nobody's fault, and
+    somebody has to be told."""
+    if progress is None or not progress.because:
+        return Health.PROGRESSING, "rollout: it begins"
+    waits = progress.phase in (Phase.PAUSED, Phase.HELD)
+    return Health.DEGRADED if waits else Health.PROGRESSING, f"rollout: {progress.because}"
 
 
 def _result_type() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from timewright.core.deployments import Deployment, Routing, hosts_of
+from timewright.core.deployments import Deployment, Routing, hosts_of, rollout_id
 from timewright.core.orders import Order, Progress
 from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.pools import Key, PoolVersion
@@ -43,8 +43,9 @@ async def rollout_view(rollouts: Rollouts, workflow_id: str, key: Key, sees: See
         seen, polls = pooled.seen or Deployment(newest.deployment), {}
         view["problem"] = str(error)
     view["manager"] = seen.manager
-    if pooled.progress is not None:
-        view["rollout"] = _rollout(newest, pooled.order, pooled.progress, sees)
+    if pooled.last is not None:
+        last = pooled.last
+        view["rollout"] = _rollout(newest.deployment, last.build_id, last.order, last.progress, sees)
     builds = [one.build_id for one in seen.versions]
     builds += [build for build in published if build not in builds]
     view["versions"] = [
@@ -54,10 +55,10 @@ async def rollout_view(rollouts: Rollouts, workflow_id: str, key: Key, sees: See
     return view
 
 
-def _rollout(newest: PoolVersion, order: Order | None, progress: Progress, sees: Sees) -> View:
+def _rollout(deployment: str, build_id: str, order: Order | None, progress: Progress, sees: Sees) -> View:
     return {
-        "id": f"timewright-rollout/{newest.deployment}/{newest.build_id}",
-        "buildId": newest.build_id,
+        "id": rollout_id(deployment, build_id),
+        "buildId": build_id,
         "from": progress.previous,
         "phase": str(progress.phase),
         "strategy": str(order.strategy) if order is not None else "",

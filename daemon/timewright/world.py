@@ -75,7 +75,9 @@ class World:
     bad: dict[tuple[str, str], str] = field(default_factory=dict)  # (workflow id, digest) → why
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     versioning: bool | None = None  # whether the server has Worker Versioning; None: not known yet
-    rolling: dict[str, str] = field(default_factory=dict)  # workflow id → how far its rollout is
+    plain: bool = False  # the worker host only knows the reload call: it has no Versions
+    # Workflow id → the health that its rollout gives it, and how far that is.
+    rolling: dict[str, tuple[Health, str]] = field(default_factory=dict)
     coming: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))  # deploys on their way
     _commits: dict[str, Commit] = field(default_factory=dict)
 
@@ -93,7 +95,7 @@ class World:
 
     def deployment(self, key: Key, members: Collection[Receipt]) -> str:
         """Temporal's Worker Deployment of a pool with these members; '' where code is replaced in place."""
-        if not self.versioning or not members:
+        if not self.versioning or self.plain or not members:
             return ""
         said = [rollout_of(receipt.rollout).strategy for receipt in members]
         if any(receipt.isolation == "process" for receipt in members):

@@ -100,6 +100,7 @@ class FakeDaemon:
     sources: list[View] = field(default_factory=lambda: [folder_view()])
     fetches: int = 1
     source_problem: str | None = None
+    rollouts: list[View] = field(default_factory=list)  # what each look at the rollout sees; the last stays
     requests: list[Request] = field(default_factory=list)
     streams: list[str] = field(default_factory=list)  # the Last-Event-ID of each
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -173,6 +174,8 @@ class FakeDaemon:
                 return 404, {**problem, "hint": "timewright list"}
             case ["workflows", workflow_id]:
                 return 200, self.workflows[workflow_id]
+            case ["workflows", _, "rollout"] if self.rollouts:
+                return 200, self.rollouts.pop(0) if len(self.rollouts) > 1 else self.rollouts[0]
             case ["workflows", workflow_id, "history"]:
                 return 200, self.history.get(workflow_id, [])[:last]
             case ["workflows", workflow_id, "logs"]:

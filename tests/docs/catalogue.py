@@ -303,11 +303,16 @@ SECTIONS: dict[Reason, Section] = {
         by={"a release that was tampered with": "tests/test_control.py"},
     ),
     Reason.REPLAY_FAILED: Section(
-        "Executions that there are could not go on with the new code: replayed on it, they do something else "
-        "than they did (`docs/replay.md`). The release before goes on.",
-        "The message names event, old and new command, and the line. Keep the old path for executions that "
-        "began on it, with `patched()` of `@temporalio/workflow`; `timewright replay ID` looks again.",
-        by={"an activity that became a timer": "tests/core/test_replays.py"},
+        "Its new workflow code breaks executions that are open, or were lately: replayed on it, they would "
+        "do something else than their history holds (`deploy.replay`). What runs goes on.",
+        "Keep the old path with `patched()`, or let executions end where they began (`deploy.versioning: "
+        "PINNED`). `timewright replay ID` shows event by event.",
+        by={"a breaking change": "tests/e2e/test_rollouts.py"},
+    ),
+    Reason.REPLAY_UNAVAILABLE: Section(
+        "`deploy.replay` is enforce, and Temporal could not be asked for executions to replay.",
+        "It is tried again by itself. `timewright doctor` says whether Temporal answers.",
+        by={"an enforced replay without Temporal": "tests/test_rollouts.py"},
     ),
     Reason.GATE_FAILED: Section(
         "The gate workflow of its rollout (`deploy.rollout.gate`) did not complete on the new version. New "

@@ -6,7 +6,7 @@ Every test asserts on what executions return.
 from __future__ import annotations
 
 import asyncio
-import json
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from timewright.rollflow import RolloutFlow
 
-from tests.e2e.host import Host, TemporalServer, run_workflow, running_host
+from tests.e2e.host import REPO, Host, TemporalServer, run_workflow, running_host
 
 
 def waiter(workflow_id: str, word: str, *, queue: str = "", **deploy: Any) -> dict[str, Any]:
@@ -107,7 +109,7 @@ async def until_phase(host: Host, name: str, *phases: str) -> dict[str, Any]:
 
 
 def current_build(host: Host, name: str) -> str:
-    return next(one["buildId"] for one in rollout(host, name)["versions"] if one["status"] == "Current")
+    return next(str(one["buildId"]) for one in rollout(host, name)["versions"] if one["status"] == "Current")
 
 
 async def sample(client: Client, name: str, count: int) -> Counter[str]:
@@ -117,6 +119,18 @@ async def sample(client: Client, name: str, count: int) -> Counter[str]:
         answers = await asyncio.gather(*(run_workflow(client, name, False, queue=name) for _ in range(20)))
         results.update(answers)
     return results
+
+
+async def replayed(client: Client, found: dict[str, Any], name: str) -> None:
+    """The history of a rollout replays on the code that made it. UPDATE_HISTORIES=1 keeps it, for the code of
+    later releases (tests/test_rollflow.py)."""
+    history = await client.get_workflow_handle(found["rollout"]["id"]).fetch_history()
+    replayer = Replayer(workflows=[RolloutFlow], workflow_runner=UnsandboxedWorkflowRunner())
+    await replayer.replay_workflow(history)
+    if os.environ.get("UPDATE_HISTORIES"):
+        folder = REPO / "tests" / "histories"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(history.to_json() + "\n")
 
 
 @asynccontextmanager
@@ -213,7 +227,7 @@ async def test_a_gate_that_fails_at_the_second_step_rolls_back_and_fails_no_exec
     host: Host, client: Client
 ) -> None:
     """Reason.GATE_FAILED. Under a continuous load."""
-    wish = {
+    wish: dict[str, Any] = {
         "strategy": "Progressive",
         "steps": [{"rampPercentage": 20, "pause": 3}, {"rampPercentage": 60, "pause": 3}],
         "gate": {"workflow": "smoke", "input": 3, "timeout": "30s"},
@@ -225,7 +239,8 @@ async def test_a_gate_that_fails_at_the_second_step_rolls_back_and_fails_no_exec
     before = host.release("gated")
     async with load(client, "gated") as results:
         host.put("gated.json", second)
-        await until_phase(host, "gated", "rolledBack")
+        found = await until_phase(host, "gated", "rolledBack")
+        await replayed(client, found, "gate-fails-at-step-2")
         await host.until("the release before is live", lambda: host.release("gated") == before)
         await host.until_status("gated", "ROLLED_BACK")
         await asyncio.sleep(1)
@@ -236,9 +251,10 @@ async def test_a_gate_that_fails_at_the_second_step_rolls_back_and_fails_no_exec
     said = host.status("gated")["lastError"]
     assert said["reason"] == "GateFailed"
     assert "smoke in run 3" in said["message"]
-    # The same again is refused: it is known as bad.
-    host.put("gated.json", {**second, "name": "again"})
-    await host.until("it is refused", lambda: "KnownBad" in json.dumps(host.status("gated")))
+    # Another try has to be forced: it is known as bad.
+    again = host.cli("deploy", "gated")
+    assert again.returncode == 1
+    assert "held at release" in again.stdout + again.stderr
 
 
 async def test_executions_that_fail_on_the_new_version_end_its_ramp(host: Host, client: Client) -> None:
@@ -263,10 +279,8 @@ async def test_executions_that_fail_on_the_new_version_end_its_ramp(host: Host, 
         while not any(isinstance(result, WorkflowFailureError) for result in results):
             await asyncio.sleep(0.05)
         failed_first = time.monotonic()
-        while rollout(host, "failing")["versions"][0]["status"] == "Ramping" or any(
-            one["status"] == "Ramping" for one in rollout(host, "failing")["versions"]
-        ):
-            await asyncio.sleep(0.05)
+        while any(one["status"] == "Ramping" for one in rollout(host, "failing")["versions"]):
+            await asyncio.sleep(0.1)
         print(f"from the first bad result to the end of the ramp: {time.monotonic() - failed_first:.1f} s")
     await host.until_status("failing", "ROLLED_BACK")
     assert host.status("failing")["lastError"]["reason"] == "RolloutFailed"
@@ -287,6 +301,7 @@ async def test_a_daemon_killed_in_mid_ramp_is_followed_by_one_that_ends_it(
     await host.until("it is back", host.is_ready)
     found = await until_phase(host, "mid", "promoted")
     assert found["rollout"]["step"] == 1
+    await replayed(client, found, "daemon-killed-in-mid-ramp")
     await host.until_served("mid")
     assert await sample(client, "mid", 20) == {"two two": 20}
 
@@ -319,7 +334,8 @@ async def test_two_hosts_roll_out_together_and_one_of_them_may_die(
         alpha.kill_daemon()
         alpha.kill_worker()
 
-        await until_phase(beta, "pair", "promoted")
+        found = await until_phase(beta, "pair", "promoted")
+        await replayed(client, found, "two-hosts")
         await beta.until_served("pair")
         assert await sample(client, "pair", 20) == {"two two": 20}
 
@@ -330,7 +346,8 @@ async def test_manual_waits_for_promote_and_abort_goes_back(host: Host, client: 
     await until_phase(host, "manual", "manual")
     assert await sample(client, "manual", 20) == {"one one": 20}
     steer(host, "manual", "promote")
-    await until_phase(host, "manual", "promoted")
+    found = await until_phase(host, "manual", "promoted")
+    await replayed(client, found, "manual")
     await host.until_served("manual")
     assert await sample(client, "manual", 20) == {"two two": 20}
 
@@ -363,7 +380,8 @@ async def test_a_person_who_manages_the_deployment_is_not_overruled(
     assert await sample(client, "taken", 20) == {"one one": 20}
     temporal.cli("worker", "deployment", "manager-identity", "unset", "--deployment-name", "taken", "--yes")
     steer(host, "taken", "promote")  # look now
-    await until_phase(host, "taken", "promoted")
+    found = await until_phase(host, "taken", "promoted")
+    await replayed(client, found, "held-by-a-person")
     assert await sample(client, "taken", 20) == {"two two": 20}
 
 
@@ -373,7 +391,7 @@ async def test_a_rollback_after_the_rollout_sends_executions_back(host: Host, cl
     opened = await begin(client, "back")
     await asyncio.sleep(1)
     began = time.monotonic()
-    done = host.cli("rollback", "back", "--wait")
+    done = host.cli("rollback", "back")
     assert done.returncode == 0, done.stdout + done.stderr
     print(f"a rollback by hand, until new executions run the old code: {time.monotonic() - began:.1f} s")
     assert await sample(client, "back", 20) == {"one one": 20}
@@ -386,5 +404,139 @@ async def test_an_undeployed_pool_takes_no_new_executions_and_its_open_ones_end(
     await host.serving("leaving.json", waiter("leaving", "one"))
     opened = await begin(client, "leaving")
     await asyncio.sleep(1)
-    assert host.cli("undeploy", "leaving", "--wait").returncode == 0
+    assert host.cli("undeploy", "leaving").returncode == 0
     assert await finish(opened) == "one one"
+
+
+async def test_many_deploys_never_come_near_temporals_limit_of_versions(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """DEPLOYS=150 for as many as the limit and a half."""
+    server = TemporalServer(
+        tmp_path_factory.mktemp("temporal"),
+        matching__wv__VersionDrainageStatusVisibilityGracePeriod='"1s"',
+        matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
+        matching__PollerHistoryTTL='"2s"',
+    )
+    server.start()
+    try:
+        with running_host(tmp_path, server.address) as host:
+            quick = {"ROLLOUT_SUNSET_S": "1", "ROLLOUT_KEEP": "1", "HEALTH_POLLERS": "false"}
+            host.settings = {f"TIMEWRIGHT_{name}": value for name, value in quick.items()}
+            await host.serving("many.json", waiter("many", "v0"))
+            most, began, deploys = 0, time.monotonic(), int(os.environ.get("DEPLOYS", "12"))
+            for number in range(1, deploys + 1):
+                await deploy(host, waiter("many", f"v{number}"))
+                most = max(most, len(rollout(host, "many")["versions"]))
+            took = time.monotonic() - began
+            print(f"{deploys} deploys in {took:.0f} s: at most {most} versions at one time")
+            client = await Client.connect(server.address)
+            assert await run_workflow(client, "many", False, queue="many") == f"v{deploys} v{deploys}"
+            await host.until("old records go", lambda: len(rollout(host, "many")["versions"]) <= 3)
+            assert most < 60
+    finally:
+        server.stop()
+
+
+async def test_auto_upgrade_takes_open_executions_along(host: Host, client: Client) -> None:
+    await host.serving("along.json", waiter("along", "one", versioning="AUTO_UPGRADE"))
+    opened = await begin(client, "along")
+    await asyncio.sleep(1)
+    await deploy(host, waiter("along", "two", versioning="AUTO_UPGRADE"))
+    assert await finish(opened) == "two two"
+
+
+async def test_a_pool_without_versions_is_replaced_in_place_and_gets_versions_later(
+    host: Host, client: Client
+) -> None:
+    await host.serving("plain.json", waiter("plain", "one", rollout="off"))
+    assert rollout(host, "plain")["versioned"] is False
+    opened = await begin(client, "plain")
+    await asyncio.sleep(1)
+    await deploy(host, {**waiter("plain", "two"), "name": "with versions"})
+    assert rollout(host, "plain")["versioned"] is True
+    assert await run_workflow(client, "plain", False, queue="plain") == "two two"
+    assert await finish(opened) == "two two"
+    await deploy(host, waiter("plain", "three", rollout="off"))
+    assert rollout(host, "plain")["versioned"] is False
+    assert await run_workflow(client, "plain", False, queue="plain") == "three three"
+
+
+async def test_a_server_without_versioning_is_served_in_place(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    server = TemporalServer(tmp_path_factory.mktemp("temporal"), system__enableDeploymentVersions="false")
+    server.start()
+    try:
+        with running_host(tmp_path, server.address) as host:
+            await host.serving("older.json", waiter("older", "one"))
+            await deploy(host, waiter("older", "two"))
+            client = await Client.connect(server.address)
+            assert await run_workflow(client, "older", False, queue="older") == "two two"
+            assert rollout(host, "older")["versioned"] is False
+    finally:
+        server.stop()
+
+
+async def test_an_undeploy_waits_for_executions_that_need_the_code(host: Host, client: Client) -> None:
+    spec = waiter("needed", "one", versioning="AUTO_UPGRADE")
+    await host.serving("needed.json", spec)
+    opened = await begin(client, "needed")
+    await asyncio.sleep(1)
+    host.cli("undeploy", "needed", "--no-wait")
+    found = await host.until_status("needed", "DEPLOYED", heldReason="OpenExecutions")
+    assert "1 open execution" in found["held"]
+    assert await finish(opened) == "one one"
+    await host.until_status("needed", "UNDEPLOYED")
+
+
+def charging(word: str, before: str = "") -> dict[str, Any]:
+    """A workflow that calls an activity, waits for a signal, and calls it again; `before`: what it does
+    first."""
+    code = f"""
+import {{ condition, defineSignal, patched, proxyActivities, setHandler, sleep }} from '@temporalio/workflow';
+import type * as activities from './activities';
+const {{ charge }} = proxyActivities<typeof activities>({{ startToCloseTimeout: '10s' }});
+export const go = defineSignal('go');
+export async function charging(wait: boolean): Promise<string> {{
+  let open = !wait;
+  setHandler(go, () => {{ open = true; }});
+  {before}
+  await charge();
+  await condition(() => open);
+  await charge();
+  return '{word}';
+}}
+void patched; void sleep;
+"""
+    return {
+        "workflowId": "charging",
+        "workflowCode": code,
+        "activitiesCode": "export async function charge(): Promise<void> {}\n",
+        "deploy": {"taskQueue": "charging", "versioning": "AUTO_UPGRADE", "replay": "enforce"},
+    }
+
+
+async def test_a_breaking_change_is_stopped_by_the_replay_gate_and_passes_with_patched(
+    host: Host, client: Client
+) -> None:
+    """Reason.REPLAY_FAILED"""
+    await host.serving("charging.json", charging("one"))
+    before = host.release("charging")
+    opened = await begin(client, "charging")
+    await asyncio.sleep(2)
+
+    host.put("charging.json", charging("two", "await sleep(10);"))
+    await host.until_status("charging", "DEPLOYMENT_FAILED")
+    error = host.status("charging")["lastError"]
+    assert error["reason"] == "ReplayFailed"
+    assert "history has activity charge, the new code starts a timer" in error["message"]
+    assert "src/workflow.ts:" in error["message"]
+    print("stopped by replay:", error["message"])
+    assert host.release("charging") == before
+    assert await run_workflow(client, "charging", False, queue="charging") == "one"
+
+    host.put("charging.json", charging("two", "if (patched('pause')) await sleep(10);"))
+    await host.until_served("charging")
+    assert await finish(opened) == "two"
+    assert await run_workflow(client, "charging", False, queue="charging") == "two"

@@ -89,6 +89,10 @@ class Daemon:
         found: View = self.client.get("workflows", workflow_id, "diff", a=a, b=b)
         return found
 
+    def rollout(self, workflow_id: str) -> View:
+        found: View = self.client.get("workflows", workflow_id, "rollout")
+        return found
+
     def drift(self, workflow_id: str) -> View:
         found: View = self.client.get("workflows", workflow_id, "drift")
         return found

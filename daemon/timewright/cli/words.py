@@ -101,6 +101,8 @@ def _hold(view: View) -> Iterator[Note]:
 
 
 def _health(view: View) -> Iterator[Note]:
+    if view.get("health") == Health.PROGRESSING and (view.get("healthReason") or "").startswith("rollout"):
+        yield Note(INFO, "", view["healthReason"], f"timewright rollout {view['workflowId']} --watch")
     if view.get("health") in (Health.DEGRADED, Health.MISSING) and view.get("healthReason"):
         yield Note(WARN, "", view["healthReason"])
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     HEALTH_CHECK_FAILED = "HealthCheckFailed"
     ROLLBACK_FAILED = "RollbackFailed"
     REPLAY_FAILED = "ReplayFailed"
+    REPLAY_UNAVAILABLE = "ReplayUnavailable"
     GATE_FAILED = "GateFailed"
     ROLLOUT_FAILED = "RolloutFailed"
     TOO_MANY_VERSIONS = "TooManyVersions"
@@ -56,6 +57,7 @@ TRANSIENT = frozenset(
         Reason.STORAGE_FAILED,
         Reason.RELOAD_FAILED,
         Reason.TOO_MANY_VERSIONS,
+        Reason.REPLAY_UNAVAILABLE,
         Reason.INTERNAL_ERROR,
     }
 )

@@ -1,0 +1,216 @@
+"""Rollouts as the daemon begins and follows them. Temporal is scripted here: tests/e2e has the real one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from timewright.core.deployments import Deployment, Routing, Version
+from timewright.core.errors import Reason
+from timewright.core.replays import ReplayReport
+from timewright.core.state import Health, Status
+from timewright.edge.deployments import TemporalAwayError
+from timewright.edge.pools import Key
+from timewright.rollouts import Rollouts
+
+from tests.test_control import deploy, put, where
+from tests.test_reconcile import Bench, _bench
+
+KEY = ("default", "one")
+
+
+class Scripted:
+    """Temporal's Worker Deployments, as a test says."""
+
+    identity = "timewright"
+
+    def __init__(self) -> None:
+        self.seen = Deployment("one")
+        self.away = False
+        self.can = True
+        self.open = 0
+
+    async def supported(self, namespace: str) -> bool | None:
+        return None if self.away else self.can
+
+    async def describe(self, namespace: str, name: str) -> Deployment:
+        if self.away:
+            raise TemporalAwayError("nobody answers")
+        return self.seen
+
+    async def client(self, namespace: str) -> object:
+        raise TemporalAwayError("nobody answers")
+
+    async def count(self, namespace: str, query: str) -> int:
+        if self.away:
+            raise TemporalAwayError("nobody answers")
+        return self.open
+
+    async def delete(self, namespace: str, name: str, build_id: str) -> bool:
+        return False
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with _bench(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def temporal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    scripted = Scripted()
+    monkeypatch.setattr(bench.world, "deployments", scripted)
+
+    async def served(namespace: str) -> None:
+        if scripted.away:
+            raise TemporalAwayError("nobody answers")
+
+    monkeypatch.setattr(bench.reconciler.rollouts, "_serve", served)
+    # The compiler is off here, and makes no workflow bundles: a release stands for its code.
+    monkeypatch.setattr("timewright.edge.pools._workflow_code", lambda receipt: receipt.digest)
+    return scripted
+
+
+def build(bench: Bench) -> str:
+    return bench.world.pool_versions[KEY].build_id
+
+
+async def make_current(bench: Bench, temporal: Scripted) -> str:
+    """As if the rollout of the newest version had ended well; its Build ID."""
+    newest = build(bench)
+    versions = [replace(one, status=Routing.DRAINING) for one in temporal.seen.versions]
+    versions = [one for one in versions if one.build_id != newest]
+    temporal.seen = Deployment("one", current=newest, versions=(*versions, Version(newest, Routing.CURRENT)))
+    bench.reconciler.rollouts._unwish(KEY)
+    await bench.reconciler.rollouts.tend(KEY)
+    return newest
+
+
+async def test_without_temporal_a_deploy_goes_on_and_its_rollout_waits(
+    bench: Bench, temporal: Scripted
+) -> None:
+    bench.world.learn_versioning(True)
+    temporal.away = True
+    await deploy(bench, "x")
+    assert (where(bench).status, where(bench).health) == (Status.DEPLOYED, Health.PROGRESSING)
+    assert "its rollout waits for Temporal: nobody answers" in where(bench).because
+    # The next start knows that it has to begin.
+    again = Rollouts(bench.world)
+    assert again.pools[KEY].wish == build(bench)
+
+
+async def test_what_the_server_can_do_is_learnt_once_and_kept(bench: Bench, temporal: Scripted) -> None:
+    temporal.can = False
+    await deploy(bench, "x")
+    assert bench.world.pool_versions[KEY].deployment == ""
+    assert bench.world.state.fact("temporal.versioning") is False
+
+
+async def test_a_pool_from_before_temporal_came_gets_versions_when_it_is_there(
+    bench: Bench, temporal: Scripted
+) -> None:
+    temporal.away = True
+    await deploy(bench, "x")
+    plain = bench.world.pools.current(KEY)
+    assert plain is not None
+    assert plain.deployment == ""
+    temporal.away = False
+    with pytest.raises(TemporalAwayError):  # scripted: no rollout can really begin
+        await bench.reconciler.rollouts.tend(KEY)
+    assert bench.world.pool_versions[KEY].deployment == "one"
+    assert bench.world.pools.kept(KEY) == (plain.version,)  # until the Version takes its executions
+
+
+async def test_the_version_before_is_kept_before_the_new_one_is_current(
+    bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    before = bench.world.pool_versions[KEY]
+    seen: list[tuple[str, ...]] = []
+    make = bench.world.pools.make_current
+
+    def watched(key: Key, version: str) -> None:
+        seen.append(bench.world.pools.kept(key))
+        make(key, version)
+
+    monkeypatch.setattr(bench.world.pools, "make_current", watched)
+    await deploy(bench, "y")
+    assert seen == [(before.version,)]
+
+
+async def test_a_deployment_that_is_full_is_tried_again_later(bench: Bench, temporal: Scripted) -> None:
+    """Reason.TOO_MANY_VERSIONS"""
+    bench.world.learn_versioning(True)
+    (first,) = await deploy(bench, "x")
+    await make_current(bench, temporal)
+    many = tuple(Version(f"v{n}", Routing.DRAINING) for n in range(95))
+    temporal.seen = replace(temporal.seen, versions=many)
+    bench.put("one", "y")
+    await bench.settle()
+    failure = where(bench).failure
+    assert failure is not None
+    assert (failure.reason, failure.transient) == (Reason.TOO_MANY_VERSIONS, True)
+    assert where(bench).applied == first
+
+
+async def test_old_versions_end_as_temporal_lets_go_of_them(bench: Bench, temporal: Scripted) -> None:
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    old = await make_current(bench, temporal)
+    await deploy(bench, "y")
+    await make_current(bench, temporal)
+    kept = bench.world.pools.kept(KEY)
+    assert len(kept) == 1
+    gone = Version(old, Routing.DRAINED, since=bench.now - 1000)
+    temporal.seen = replace(temporal.seen, versions=(gone, Version(build(bench), Routing.CURRENT)))
+    await bench.reconciler.rollouts.tend(KEY)
+    assert bench.world.pools.kept(KEY) == ()
+    assert not (bench.world.pools.home(KEY) / kept[0]).exists()
+
+
+async def test_with_temporal_away_nothing_that_runs_is_ended(bench: Bench, temporal: Scripted) -> None:
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    await deploy(bench, "y")
+    kept = bench.world.pools.kept(KEY)
+    temporal.away = True
+    with pytest.raises(TemporalAwayError):
+        await bench.reconciler.rollouts.tend(KEY)
+    assert bench.world.pools.kept(KEY) == kept != ()
+
+
+async def test_an_undeploy_waits_for_executions_that_need_the_code_and_force_does_not(
+    bench: Bench, temporal: Scripted
+) -> None:
+    bench.world.learn_versioning(True)
+    put(bench, "one", onUndeploy="block", taskQueue="one")
+    await bench.settle()
+    await make_current(bench, temporal)
+    temporal.open = 2
+    (bench.specs / "one.json").unlink()
+    bench.world.note(where(bench), prune_by="ada")
+    await bench.settle()
+    assert where(bench).held_reason == Reason.OPEN_EXECUTIONS
+    assert "2 open executions" in where(bench).held
+    temporal.open = 0
+    await bench.settle()
+    assert where(bench).status is Status.UNDEPLOYED
+
+
+async def test_an_enforced_replay_without_temporal_is_tried_again(bench: Bench, temporal: Scripted) -> None:
+    put(bench, "one", "x", replay="enforce", taskQueue="one")
+
+    async def unknown(receipt: object, mode: str) -> ReplayReport:
+        return ReplayReport(mode, problem="Temporal does not answer")
+
+    bench.reconciler._applier.replays.check = unknown  # type: ignore[method-assign]
+    await bench.settle()
+    failure = where(bench).failure
+    assert failure is not None
+    assert (failure.reason, failure.transient) == (Reason.REPLAY_UNAVAILABLE, True)
+    assert where(bench).retry_at is not None
