@@ -87,10 +87,10 @@ async function read() {
     Object.assign(seen, { overview, at: Date.now(), down: '', error: '' });
     api.start(); // when we are known to be let in: a stranger's two calls are one too many in the log
     if (id) {
-      const [view, history, log] = await Promise.all([
-        api.get(path), api.get(`${path}/history?last=30`), api.get(`${path}/logs?last=${LOG_LINES}`)]);
+      const [view, history, log, rollout] = await Promise.all([
+        api.get(path), api.get(`${path}/history?last=30`), api.get(`${path}/logs?last=${LOG_LINES}`), api.get(`${path}/rollout`)]);
       if (mine !== session) return;
-      seen.detail = { view, history, log };
+      seen.detail = { view, history, log, rollout };
     } else seen.detail = null;
   } catch (error) {
     if (mine !== session) return;
@@ -189,6 +189,9 @@ const VERBS = {
   suspend: { title: 'Suspend', does: 'is left as it is: nothing is deployed or undeployed. What runs goes on.', seconds: true },
   resume: { title: 'Resume', does: 'follows the source again.' },
   unpin: { title: 'Unpin', does: 'follows the source again.' },
+  promote: { title: 'Promote', does: 'gets the next share of new executions for its new version, or all.', rollout: 'promote' },
+  abort: { title: 'Abort', does: 'sends all new executions to the version before. What the rollout is about is remembered as bad.', rollout: 'abort' },
+  'retry-gate': { title: 'Run gate again', does: 'runs the gate of its rollout again.', rollout: 'retry-gate' },
 };
 let asked = null;
 
@@ -244,11 +247,12 @@ $('ask').querySelector('form').addEventListener('submit', (event) => {
 async function send(what) {
   const { verb, id } = what;
   const given = { reason: $('ask-reason').value.trim(), force: $('ask-force').checked,
-    release: VERBS[verb].release ? $('ask-release').value : '', seconds: VERBS[verb].seconds ? Number($('ask-seconds').value) : 0 };
+    action: VERBS[verb].rollout ?? '', release: VERBS[verb].release ? $('ask-release').value : '', seconds: VERBS[verb].seconds ? Number($('ask-seconds').value) : 0 };
   const body = JSON.stringify(Object.fromEntries(Object.entries(given).filter(([, value]) => value)));
   if (body !== what.sent) Object.assign(what, { sent: body, key: newKey() }); // the same again: the same key
   $('ask-yes').disabled = true;
-  const path = id === null ? `/${verb}` : `/workflows/${encodeURIComponent(id)}/${verb}`;
+  const last = VERBS[verb].rollout ? 'rollout' : verb;
+  const path = id === null ? `/${verb}` : `/workflows/${encodeURIComponent(id)}/${last}`;
   try {
     const operation = await api.post(path, body, what.key);
     if (asked === what) $('ask').close();
