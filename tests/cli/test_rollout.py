@@ -75,7 +75,7 @@ def test_the_screen_says_which_version_has_which_share_and_how_long_a_step_still
     text = screen(state())
     assert "version bbbbbbbbbbbb (before: aaaaaaaaaaaa): serves its share, and is watched" in text
     assert "✓ 5 % for 1m" in text
-    assert "▶ 50 % for 1h, then its gate  25m left" in text
+    assert "▶ 50 % for 1h, then its gate  25m 00s left" in text
     assert "not yet served by beta" in text
     assert "██████████░░░░░░░░░░" in text
     assert "alpha" in text

@@ -1,6 +1,7 @@
 // What is shown of all workflows, and of one.
 
 import { el, outside, painted } from './page.dom.js';
+import { isUnderWay, versionsOf } from './page.versions.js';
 import { ago, BAD, INFO, lasting, left, moment, notes, problemText } from './page.words.js';
 
 // The overview -----------------------------------------------------------------------------------
@@ -82,16 +83,19 @@ export function countsOf(views) {
 
 // One workflow -----------------------------------------------------------------------------------
 
-export function detailOf({ view, history, log }, may) {
+export function detailOf({ view, history, log, versions }, may) {
   const name = view.name && view.name !== view.workflowId ? [' ', el('span', { class: 'quiet' }, outside(view.name))] : null;
   const found = notes(view);
+  const urgent = isUnderWay(versions?.state?.rollout);
   return [
     el('p', null, el('a', { href: '#/' }, '← All workflows')),
     el('h2', { id: 'detail', tabindex: '-1' }, outside(view.workflowId), name),
     actionsOf(view, history, may),
     found.length ? el('div', { id: 'notes' }, found.map(noteOf)) : null,
+    urgent ? versionsOf(versions, may) : null,
     el('dl', null, factsOf(view).filter(([, value]) => value).map(([term, value]) => [el('dt', null, term), el('dd', null, value)])),
     errorOf(view.lastError),
+    urgent ? null : versionsOf(versions, may),
     el('h3', null, 'Releases'),
     history.length ? historyOf(view, history, may) : el('p', { class: 'quiet' }, 'It was never deployed.'),
     el('h3', null, 'Log'),

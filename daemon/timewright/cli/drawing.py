@@ -25,7 +25,8 @@ _COLOURS = {
     "held": "yellow",
     "manual": "yellow",
 }
-_WORDS = {
+#: What a rollout does in a phase; the page says the same, and a test holds the two equal.
+PHASES = {
     "waiting": "waits for its hosts",
     "gate": "its gate runs",
     "ramping": "its share is being changed",
@@ -81,9 +82,11 @@ def _head(view: View, now: float) -> Iterator[str]:
     phase = rollout["phase"]
     colour = _COLOURS.get(phase, "cyan")
     came = f" (before: {safe(rollout['from'])})" if rollout["from"] else ""
-    yield f"version [bold]{safe(rollout['buildId'])}[/]{came}: [{colour}]{_WORDS.get(phase, safe(phase))}[/]"
+    yield f"version [bold]{safe(rollout['buildId'])}[/]{came}: [{colour}]{PHASES.get(phase, safe(phase))}[/]"
     yield from _steps(rollout, now)
     yield f"  {safe(rollout['because'])}"
+    if phase == "held" and view["manager"]:
+        yield f"  [yellow]it is managed by {safe(view['manager'])}[/]"
     if rollout["guilty"]:
         yield f"  [red]failed for {safe(', '.join(rollout['guilty']))}[/]"
     if absent := [name for name in rollout["hosts"]["expected"] if name not in rollout["hosts"]["arrived"]]:
@@ -105,8 +108,17 @@ def _steps(rollout: View, now: float) -> Iterator[str]:
         gate = ", then its gate" if step["gate"] else ""
         left = ""
         if number == rollout["step"] and not over and (due := moment(rollout["nextAt"])):
-            left = f"  [bold]{lasting(max(0.0, due - now))} left[/]"
+            left = f"  [bold]{remaining(due - now)} left[/]"
         yield f"  [{colour}]{mark} {step['rampPercentage']:g} %{pause}{gate}[/]{left}"
+
+
+def remaining(seconds: float) -> str:
+    """What is left of a span, as a countdown: `1h 05m`, `12m 30s`, `9s`."""
+    whole = max(0, int(seconds))
+    for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // smaller:02}{name}"
+    return f"{whole}s"
 
 
 def _row(one: View, now: float) -> list[str]:
