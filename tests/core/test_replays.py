@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from timewright.core.errors import Reason
 from timewright.core.replays import (
     Kind,
     Replayed,
@@ -11,6 +12,7 @@ from timewright.core.replays import (
     mode_of,
     outcome_of,
     outcome_view,
+    refusal,
     report_view,
     sentence,
     span,
@@ -156,3 +158,15 @@ def test_the_view_has_the_sentence_of_each_failure() -> None:
     fine, broken = view["executions"]
     assert "because" not in fine
     assert broken["because"] == sentence(BROKEN)
+
+
+def test_a_refused_deploy_names_each_execution_with_its_line_in_the_spec() -> None:
+    error = refusal(report("enforce", FINE, BROKEN, Replayed("w", "r", ok=False, kind=Kind.TIMEOUT)))
+    assert error.reason is Reason.REPLAY_FAILED
+    assert error.message.startswith("the new code breaks 2 of 3 executions: order-1: event 5: ")
+    assert str(error.problems[0]) == (
+        "src/workflow.ts:12: execution order-1: event 5: history has activity charge, the new code starts a"
+        " timer of 5 s"
+    )
+    assert (error.problems[1].where, error.problems[1].line) == ("", None)
+    assert "patched()" in error.hint

@@ -28,7 +28,8 @@ class Execution:
 
 @dataclass
 class Server:
-    """The two calls of a client that a fetch makes. `long`: events by workflow id; `broken`: raised for it."""
+    """The two calls of a client that a fetch makes. `long`: events by workflow id; `broken`: what is
+    raised."""
 
     executions: list[Execution] = field(default_factory=list)
     long: dict[str, int] = field(default_factory=dict)

@@ -84,7 +84,7 @@ export const PHASES = {
   gate: 'its gate runs',
   ramping: 'its share is being changed',
   pausing: 'serves its share, and is watched',
-  manual: 'waits for `timewright promote`',
+  manual: 'waits to be promoted',
   paused: 'its gate has failed; waits for a person',
   held: 'somebody else manages the deployment',
   promoted: 'takes all new executions',

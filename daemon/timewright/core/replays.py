@@ -6,9 +6,11 @@ The replayer (`worker/src/replay.ts`) tells each execution as a JSON object; `ou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
+
+from timewright.core.errors import DeployError, Problem, Reason
 
 OFF, WARN, ENFORCE, AUTO = "off", "warn", "enforce", "auto"
 MODES: Final = (AUTO, OFF, WARN, ENFORCE)
@@ -113,6 +115,18 @@ def mode_of(said: str, configured: str, *, pinned: bool) -> str:
     if mode == AUTO:
         return OFF if pinned else ENFORCE
     return mode
+
+
+def refusal(report: ReplayReport) -> DeployError:
+    """What a deploy fails with where a report `blocks`: a problem for each execution, with its line."""
+    problems = [_problem(one) for one in report.broken]
+    return DeployError(Reason.REPLAY_FAILED, report.because, problems=problems, hint=HINT)
+
+
+def _problem(one: Replayed) -> Problem:
+    file, _, line = one.source.rpartition(":")
+    said = sentence(replace(one, source=""))
+    return Problem(file, f"execution {one.workflow_id}: {said}", line=int(line) if line.isdigit() else None)
 
 
 def outcome_of(value: Mapping[str, Any]) -> Replayed:
