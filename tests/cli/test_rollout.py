@@ -81,6 +81,16 @@ def test_the_screen_says_which_version_has_which_share_and_how_long_a_step_still
     assert "alpha" in text
 
 
+def test_only_a_pause_counts_down() -> None:
+    assert "left" not in screen(state("paused"))
+    assert "left" not in screen(state(nextAt=iso(NOW - 1)))
+    assert "1m 30s left" in screen(state(nextAt=iso(NOW + 90)))
+
+
+def test_who_holds_a_rollout_is_named() -> None:
+    assert "it is managed by bob" in screen({**state("held"), "manager": "bob"})
+
+
 def test_what_has_ended_says_how_and_for_whom() -> None:
     text = screen(
         state("rolledBack", because="gate smoke failed: no", guilty=["hello"], endedAt=iso(NOW - 60))

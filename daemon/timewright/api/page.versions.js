@@ -51,11 +51,11 @@ function stepOf(rollout, step, number) {
   let [mark, tone, word] = ['·', 'quiet', 'to come'];
   if (number < rollout.step || rollout.phase === 'promoted') [mark, tone, word] = ['✓', 'good', 'done'];
   else if (now) [mark, tone, word] = over ? ['✗', 'bad', 'ended here'] : ['▶', 'busy', 'now'];
-  const due = now && !over && moment(rollout.nextAt);
+  const left = now && rollout.phase === 'pausing' ? moment(rollout.nextAt) - Date.now() / 1000 : 0;
   return el('li', { class: tone, 'aria-current': now && !over ? 'step' : null },
     el('span', { 'aria-hidden': 'true' }, mark), el('span', { class: 'unseen' }, `${word}: `),
     ` ${step.rampPercentage} %`, step.pauseS ? ` for ${lasting(step.pauseS)}` : '', step.gate ? ', then its gate' : '',
-    due ? el('strong', null, ` ${remaining(due - Date.now() / 1000)} left`) : null);
+    left > 0 ? el('strong', null, ` ${remaining(left)} left`) : null);
 }
 
 function steeringOf({ phase }) {

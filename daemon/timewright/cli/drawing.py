@@ -107,7 +107,8 @@ def _steps(rollout: View, now: float) -> Iterator[str]:
         pause = f" for {lasting(step['pauseS'])}" if step["pauseS"] else ""
         gate = ", then its gate" if step["gate"] else ""
         left = ""
-        if number == rollout["step"] and not over and (due := moment(rollout["nextAt"])):
+        due = moment(rollout["nextAt"]) if rollout["phase"] == "pausing" else 0.0
+        if number == rollout["step"] and due > now:
             left = f"  [bold]{remaining(due - now)} left[/]"
         yield f"  [{colour}]{mark} {step['rampPercentage']:g} %{pause}{gate}[/]{left}"
 
