@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
 from rich.console import Console
-from timewright.cli import drawing
+from timewright.cli import drawing, rollout
 from timewright.views import iso
 
 from tests.cli.conftest import Shell
@@ -137,6 +138,37 @@ def test_watch_says_each_change_once_and_ends_with_the_rollout(
     assert done.code == code
     assert [line.split()[2] for line in done.out.splitlines()] == ["gate:", f"{end}:"]
     assert time.monotonic() - began < 30
+
+
+def test_watch_takes_nothing_for_the_end_while_temporal_is_away(shell: Shell, daemon: FakeDaemon) -> None:
+    """What is shown then may be the rollout before: a CI job would take it for its own."""
+    away = {**state("promoted"), "problem": "nobody answers"}
+    nothing = {**away, "rollout": None}
+    daemon.rollouts = [nothing, away, state("rolledBack", because="gate smoke failed")]
+    done = shell.run("rollout", "hello", "--watch")
+    assert done.code == 1
+    assert "Temporal can't be asked now: nobody answers" in done.out.splitlines()[0]
+    assert "gate smoke failed" in done.out.splitlines()[-1]
+
+
+def test_watch_with_json_is_a_line_a_change(shell: Shell, daemon: FakeDaemon) -> None:
+    daemon.rollouts = [state("gate"), state("promoted")]
+    done = shell.run("rollout", "hello", "--watch", "--json")
+    phases = [json.loads(line)["rollout"]["phase"] for line in done.out.splitlines()]
+    assert (done.code, phases) == (0, ["gate", "promoted"])
+
+
+def test_ctrl_c_ends_the_watching_and_says_that_it_ends_nothing_else(
+    shell: Shell, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    daemon.rollouts = [state()]
+    monkeypatch.setattr(rollout.time, "sleep", interrupted)
+    done = shell.run("rollout", "hello", "--watch")
+    assert (done.code, daemon.posts()) == (130, [])
+    assert "goes on without you" in done.err
 
 
 @pytest.mark.parametrize(

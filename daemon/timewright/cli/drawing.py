@@ -153,12 +153,15 @@ def changed(view: View) -> tuple[object, ...]:
     """What makes a new line where the screen can't be drawn again."""
     rollout = view["rollout"] or {}
     shares = tuple((one["buildId"], one["status"], one["percent"]) for one in view["versions"])
-    return rollout.get("buildId"), rollout.get("phase"), rollout.get("because"), shares
+    told = tuple(rollout.get(key) for key in ("buildId", "phase", "because"))
+    return *told, shares, view["problem"]
 
 
 def line(view: View) -> str:
     """One line of plain text for a log."""
     rollout = view["rollout"]
+    if view["problem"]:
+        return f"{view['workflowId']}: Temporal can't be asked now: {view['problem']}"
     if rollout is None:
         return f"{view['workflowId']}: no rollout is known"
     shares = ", ".join(f"{one['buildId']} {one['percent']:g} %" for one in _shown(view) if one["percent"])
