@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -125,6 +126,35 @@ async def test_temporal_away_is_told_and_a_pool_without_versions_shows_none(two:
     told.view = {**state(), "versioned": False, "rollout": None, "versions": []}
     await expect(page.locator("#versions")).to_have_count(0)
     await expect(page.locator("#history")).to_be_visible()
+
+
+async def test_the_page_waits_for_no_temporal_and_goes_without_versions(two: Desk, page: Page) -> None:
+    asked = asyncio.Event()
+    answers = asyncio.Event()
+
+    async def late(route: Any) -> None:
+        asked.set()
+        await answers.wait()
+        await route.fulfill(status=500, json={"code": "INTERNAL", "detail": "it broke"})
+
+    await page.route("**/workflows/one/rollout", late)
+    await enter(page, two, where="/#/w/one")
+    await asked.wait()
+    await expect(page.locator("#history")).to_be_visible()
+    answers.set()
+    await expect(page.locator("#versions")).to_contain_text("They can't be shown: it broke")
+    await expect(page.locator("#history")).to_be_visible()
+
+
+async def test_a_viewer_sees_a_rollout_and_steers_it_no_more_once_refused(two: Desk, page: Page) -> None:
+    told = await opened(page, two, state(), "viewer")
+    told.refusal = {"status": 403, "code": "FORBIDDEN", "detail": "this takes a deployer"}
+    await page.get_by_role("button", name="Promote…", exact=True).click()
+    await page.get_by_role("button", name="Promote", exact=True).click()
+    await expect(page.locator("#ask-refused")).to_contain_text("this takes a deployer")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#rollout")).to_be_visible()
+    await expect(page.locator("#versions button")).to_have_count(0)
 
 
 async def test_what_a_rollout_says_stays_text(two: Desk, page: Page) -> None:
