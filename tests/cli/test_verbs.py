@@ -18,6 +18,7 @@ from timewright.edge.statefile import StateFile
 from tests.cli.conftest import Shell
 from tests.cli.fake import DIGEST, OLDER, FakeDaemon, workflow
 from tests.cli.test_looking import FAILURE
+from tests.cli.test_rollout import state
 
 PROBLEM = {"complete": False, "problem": "x", "actions": []}
 TO_DO = {
@@ -42,6 +43,11 @@ EXIT_CODES = {
                 "init fresh",
                 "reconcile --wait",
                 "notify",
+                "rollout hello",
+                "rollout hello --watch",
+                "promote hello",
+                "abort hello",
+                "gate retry hello",
             ),
         ],
         0,
@@ -55,6 +61,9 @@ EXIT_CODES = {
                 "config --config broken.toml",
                 "status --server http://127.0.0.1:1",
                 "reconcile nope",
+                "rollout nope",
+                "promote nope",
+                "replay nope",
                 "notify --test",
                 "notify nope",
             ),
@@ -70,6 +79,9 @@ EXIT_CODES = {
                 "show",
                 "deploy",
                 "deploy hello there",
+                "gate",
+                "gate retry",
+                "promote hello --half",
                 "wait hello --for x",
             ),
             "dashboard --port 99999",
@@ -85,6 +97,7 @@ EXIT_CODES = {
 @pytest.mark.parametrize("line", EXIT_CODES)
 def test_a_command_ends_with_the_documented_exit_code(line: str, shell: Shell, daemon: FakeDaemon) -> None:
     daemon.workflows["bad"] = workflow("bad", status=Status.DEPLOYMENT_FAILED, failure=FAILURE)
+    daemon.rollouts = [state("promoted")]
     daemon.answers |= {"/plan": TO_DO, "/audit": [], "/workflows/hello/diff": {}}
     (shell.home / "broken.toml").write_text("[")
     done = shell.run(*line.split())
@@ -125,7 +138,8 @@ def test_a_verb_that_was_mistyped_is_guessed(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["deploy", "undeploy", "rollback", "pin", "unpin", "suspend", "resume", "prune"]
+    "name",
+    ["deploy", "undeploy", "rollback", "pin", "unpin", "suspend", "resume", "prune", "promote", "abort"],
 )
 def test_verbs_that_change_something_share_their_options(name: str) -> None:
     options = {option for parameter in cli.commands[name].params for option in parameter.opts}
@@ -135,10 +149,9 @@ def test_verbs_that_change_something_share_their_options(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, verb in VERBS.items() if verb.section in ("Look", "Change")])
 def test_what_looks_or_changes_speaks_json_and_to_other_hosts(name: str) -> None:
     command = cli.commands[name]
-    if isinstance(command, click.Group):
-        [command] = command.commands.values()
-    options = {option for parameter in command.params for option in parameter.opts}
-    assert {"--json", "--server", "--data"} <= options
+    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+        options = {option for parameter in one.params for option in parameter.opts}
+        assert {"--json", "--server", "--data"} <= options, one.name
 
 
 # completion ------------------------------------------------------------------------------------
