@@ -287,7 +287,7 @@ class Rollouts:
 
     async def executions(self, workflow_ids: Collection[str]) -> dict[str, Executions]:
         """The open executions of workflows that may be undeployed."""
-        found = {}
+        asked: dict[str, tuple[str, bool]] = {}
         for workflow_id in workflow_ids:
             receipt = self.world.receipts[workflow_id]
             version = self.world.pool_versions.get((receipt.namespace, receipt.task_queue))
@@ -296,9 +296,13 @@ class Rollouts:
             if mode == "force" and not versioned:
                 continue  # as without Temporal: nothing is asked of it
             pinned = versioning_of(receipt, self.world.config.rollout.versioning) == "PINNED"
-            count = await self._open(receipt)
-            found[workflow_id] = Executions(mode, count, safe=versioned and pinned)
-        return found
+            asked[workflow_id] = (mode, versioned and pinned)
+        # At once: a Temporal that hangs costs a pass three seconds, whatever is asked.
+        counts = await asyncio.gather(*(self._open(self.world.receipts[name]) for name in asked))
+        return {
+            name: Executions(mode, count, safe)
+            for (name, (mode, safe)), count in zip(asked.items(), counts, strict=True)
+        }
 
     async def _open(self, receipt: Receipt) -> int | None:
         if not receipt.workflow_types:
@@ -347,6 +351,7 @@ class Rollouts:
                         busy = await self.tend(key) or busy
                 except TemporalAwayError as error:
                     self._away(key, str(error))
+                    break  # the others would not be answered either, and each question takes its time
                 except Exception as error:
                     log.get().error("rollout", pool="/".join(key), because=str(error), exc_info=error)
             self._look.clear()

@@ -20,6 +20,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from timewright.rollflow import RolloutFlow
 
 from tests.e2e.host import REPO, Host, TemporalServer, run_workflow, running_host
+from tests.e2e.specs import WORKER
 
 
 def waiter(workflow_id: str, word: str, *, queue: str = "", **deploy: Any) -> dict[str, Any]:
@@ -616,3 +617,18 @@ async def test_several_workflows_of_one_pool_share_a_rollout_and_only_the_guilty
     )
     assert await run_workflow(client, "innocent", False, queue="shared") == "two two"
     assert await run_workflow(client, "guilty", False, queue="shared") == "one one"
+
+
+async def test_a_worker_of_its_own_becomes_a_version_where_its_spec_asks_for_it(
+    host: Host, client: Client
+) -> None:
+    def own(word: str) -> dict[str, Any]:
+        return {**waiter("own", word, rollout="AllAtOnce", isolation="process"), "workerCode": WORKER}
+
+    await host.serving("own.json", own("one"))
+    assert rollout(host, "own")["versioned"] is True
+    opened = await begin(client, "own")
+    await asyncio.sleep(1)
+    await deploy(host, own("two"))
+    assert await run_workflow(client, "own", False, queue="own") == "two two"
+    assert await finish(opened) == "one one"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 3.0
 _SILENT_S = 4.0  # after a question that timed out, none is asked for so long
-_RETRY_S = 15.0  # between two tries to connect
+_RETRY_S = (0.5, 15.0)  # between two tries to connect: first, most
 
 
 class Temporal:
@@ -24,6 +24,7 @@ class Temporal:
         self.address = address
         self._client: ServiceClient | None = None
         self._next_try = 0.0
+        self._wait = _RETRY_S[0]
         self._silent_until = 0.0
         self._few = asyncio.Semaphore(8)
         self._clients: dict[str, Client] = {}
@@ -69,7 +70,8 @@ class Temporal:
             return self._client
         if time.monotonic() < self._next_try:
             return None
-        self._next_try = time.monotonic() + _RETRY_S
+        self._next_try = time.monotonic() + self._wait
+        self._wait = min(self._wait * 2, _RETRY_S[1])
         # Imported here: it takes 0.3 s and 20 MiB, which a host without Temporal need not spend.
         from temporalio.service import ConnectConfig, ServiceClient
 
