@@ -42,7 +42,7 @@ def receipt(bench: Bench) -> Receipt:
 async def test_off_looks_at_nothing(bench: Bench, receipt: Receipt) -> None:
     report = await ReplayGate(bench.world).check(receipt, "off")
     assert (report.mode, report.notes, report.blocks) == ("off", (), False)
-    assert not (bench.world.config.data_path / "cache" / "replays").exists()
+    assert leftovers(bench.world.config.data_path) == []
 
 
 async def test_activities_alone_have_nothing_to_replay(bench: Bench, receipt: Receipt) -> None:

@@ -16,6 +16,7 @@ import click.testing
 import httpx
 import pytest
 from timewright.api import page
+from timewright.cli import drawing
 from timewright.cli import loopback as loopback_module
 from timewright.cli.common import ago, lasting, left
 from timewright.cli.loopback import Loopback
@@ -125,6 +126,8 @@ def views() -> Iterator[dict[str, Any]]:
         {"missingSince": "2027-01-01T00:00:00.000Z", "source": None},
         {"health": "Degraded", "healthReason": "nobody polls"},
         {"health": "Missing", "healthReason": "it is gone"},
+        {"health": "Progressing", "healthReason": "rollout: step 1 of 2"},
+        {"health": "Progressing", "healthReason": "it starts"},
         {"health": "Degraded", "healthReason": ""},
         {"drift": ["a", "b"]},
         {"drift": ["a", "b", "c", "d", "e"]},
@@ -178,6 +181,12 @@ async def test_times_and_problems_are_told_alike(tmp_path: Path) -> None:
     times, problems = await node(code, [spans, [problem_view(problem) for problem in PROBLEMS]])
     assert times == [[lasting(span), left(NOW + span, NOW), ago(NOW - span, NOW)] for span in spans]
     assert problems == [str(problem) for problem in PROBLEMS]
+
+
+async def test_a_rollout_is_told_alike(tmp_path: Path) -> None:
+    spans = [-3, 0, 0.9, 9, 59.9, 60, 750, 3599, 3600, 3900, 86399, 86400, 1e6]
+    code = using(tmp_path, "[words.PHASES, given.map(words.remaining)]")
+    assert await node(code, spans) == [drawing.PHASES, [drawing.remaining(span) for span in spans]]
 
 
 async def test_characters_that_steer_are_shown_as_such(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
 from rich.console import Console
-from timewright.cli import drawing
+from timewright.cli import drawing, rollout
 from timewright.views import iso
 
 from tests.cli.conftest import Shell
@@ -75,10 +76,20 @@ def test_the_screen_says_which_version_has_which_share_and_how_long_a_step_still
     text = screen(state())
     assert "version bbbbbbbbbbbb (before: aaaaaaaaaaaa): serves its share, and is watched" in text
     assert "✓ 5 % for 1m" in text
-    assert "▶ 50 % for 1h, then its gate  25m left" in text
+    assert "▶ 50 % for 1h, then its gate  25m 00s left" in text
     assert "not yet served by beta" in text
     assert "██████████░░░░░░░░░░" in text
     assert "alpha" in text
+
+
+def test_only_a_pause_counts_down() -> None:
+    assert "left" not in screen(state("paused"))
+    assert "left" not in screen(state(nextAt=iso(NOW - 1)))
+    assert "1m 30s left" in screen(state(nextAt=iso(NOW + 90)))
+
+
+def test_who_holds_a_rollout_is_named() -> None:
+    assert "it is managed by bob" in screen({**state("held"), "manager": "bob"})
 
 
 def test_what_has_ended_says_how_and_for_whom() -> None:
@@ -127,6 +138,37 @@ def test_watch_says_each_change_once_and_ends_with_the_rollout(
     assert done.code == code
     assert [line.split()[2] for line in done.out.splitlines()] == ["gate:", f"{end}:"]
     assert time.monotonic() - began < 30
+
+
+def test_watch_takes_nothing_for_the_end_while_temporal_is_away(shell: Shell, daemon: FakeDaemon) -> None:
+    """What is shown then may be the rollout before: a CI job would take it for its own."""
+    away = {**state("promoted"), "problem": "nobody answers"}
+    nothing = {**away, "rollout": None}
+    daemon.rollouts = [nothing, away, state("rolledBack", because="gate smoke failed")]
+    done = shell.run("rollout", "hello", "--watch")
+    assert done.code == 1
+    assert "Temporal can't be asked now: nobody answers" in done.out.splitlines()[0]
+    assert "gate smoke failed" in done.out.splitlines()[-1]
+
+
+def test_watch_with_json_is_a_line_a_change(shell: Shell, daemon: FakeDaemon) -> None:
+    daemon.rollouts = [state("gate"), state("promoted")]
+    done = shell.run("rollout", "hello", "--watch", "--json")
+    phases = [json.loads(line)["rollout"]["phase"] for line in done.out.splitlines()]
+    assert (done.code, phases) == (0, ["gate", "promoted"])
+
+
+def test_ctrl_c_ends_the_watching_and_says_that_it_ends_nothing_else(
+    shell: Shell, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    daemon.rollouts = [state()]
+    monkeypatch.setattr(rollout.time, "sleep", interrupted)
+    done = shell.run("rollout", "hello", "--watch")
+    assert (done.code, daemon.posts()) == (130, [])
+    assert "goes on without you" in done.err
 
 
 @pytest.mark.parametrize(

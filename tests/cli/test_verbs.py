@@ -18,6 +18,7 @@ from timewright.edge.statefile import StateFile
 from tests.cli.conftest import Shell
 from tests.cli.fake import DIGEST, OLDER, FakeDaemon, workflow
 from tests.cli.test_looking import FAILURE
+from tests.cli.test_rollout import state
 
 PROBLEM = {"complete": False, "problem": "x", "actions": []}
 TO_DO = {
@@ -32,6 +33,7 @@ EXIT_CODES = {
         [
             *("--help", "--version", "status hello", "list", "show hello", "logs", "history hello"),
             *("operations", "audit", "wait hello", "deploy hello", "redeploy hello", "undeploy hello"),
+            *("promote hello", "abort hello", "gate retry hello"),
             *("rollback hello", "pin hello", "unpin hello", "suspend hello", "resume hello", "prune"),
             *(
                 "diff hello",
@@ -41,6 +43,11 @@ EXIT_CODES = {
                 "init fresh",
                 "reconcile --wait",
                 "notify",
+                "rollout hello",
+                "rollout hello --watch",
+                "promote hello",
+                "abort hello",
+                "gate retry hello",
             ),
         ],
         0,
@@ -48,11 +55,15 @@ EXIT_CODES = {
     **dict.fromkeys(
         [
             *("status", "status bad", "status --oneline", "status nope", "show nope", "logs nope"),
+            *("rollout nope", "replay nope"),
             *("deploy nope", "diff nope", "wait bad --timeout 0.1s", "validate nowhere.json"),
             *(
                 "config --config broken.toml",
                 "status --server http://127.0.0.1:1",
                 "reconcile nope",
+                "rollout nope",
+                "promote nope",
+                "replay nope",
                 "notify --test",
                 "notify nope",
             ),
@@ -68,6 +79,9 @@ EXIT_CODES = {
                 "show",
                 "deploy",
                 "deploy hello there",
+                "gate",
+                "gate retry",
+                "promote hello --half",
                 "wait hello --for x",
             ),
             "dashboard --port 99999",
@@ -83,6 +97,7 @@ EXIT_CODES = {
 @pytest.mark.parametrize("line", EXIT_CODES)
 def test_a_command_ends_with_the_documented_exit_code(line: str, shell: Shell, daemon: FakeDaemon) -> None:
     daemon.workflows["bad"] = workflow("bad", status=Status.DEPLOYMENT_FAILED, failure=FAILURE)
+    daemon.rollouts = [state("promoted")]
     daemon.answers |= {"/plan": TO_DO, "/audit": [], "/workflows/hello/diff": {}}
     (shell.home / "broken.toml").write_text("[")
     done = shell.run(*line.split())
@@ -123,7 +138,8 @@ def test_a_verb_that_was_mistyped_is_guessed(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["deploy", "undeploy", "rollback", "pin", "unpin", "suspend", "resume", "prune"]
+    "name",
+    ["deploy", "undeploy", "rollback", "pin", "unpin", "suspend", "resume", "prune", "promote", "abort"],
 )
 def test_verbs_that_change_something_share_their_options(name: str) -> None:
     options = {option for parameter in cli.commands[name].params for option in parameter.opts}
@@ -132,8 +148,10 @@ def test_verbs_that_change_something_share_their_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, verb in VERBS.items() if verb.section in ("Look", "Change")])
 def test_what_looks_or_changes_speaks_json_and_to_other_hosts(name: str) -> None:
-    options = {option for parameter in cli.commands[name].params for option in parameter.opts}
-    assert {"--json", "--server", "--data"} <= options
+    command = cli.commands[name]
+    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+        options = {option for parameter in one.params for option in parameter.opts}
+        assert {"--json", "--server", "--data"} <= options, one.name
 
 
 # completion ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ const TONES = {
   DEPLOYED: 'good', DEPLOYMENT_FAILED: 'bad', DEPLOYING: 'busy', UNDEPLOYED: 'quiet', UNDEPLOYING: 'busy',
   ROLLING_BACK: 'busy', ROLLED_BACK: 'warn', OutOfSync: 'warn', Healthy: 'good', Degraded: 'warn', Missing: 'bad',
   Progressing: 'busy', Suspended: 'warn', live: 'good', failed: 'bad', running: 'busy', 'rolled back': 'warn',
+  Current: 'good', Ramping: 'busy', Draining: 'quiet', Drained: 'quiet', Inactive: 'quiet', Unknown: 'warn',
 };
 
 /** An element; text among the children becomes text. */

@@ -2,6 +2,7 @@
 
 import { connect, DownError, keep, LockedError, RefusedError } from './page.api.js';
 import { el, outside, show } from './page.dom.js';
+import { isUnderWay, nextShare } from './page.versions.js';
 import { countsOf, detailOf, overviewOf, releasesOf } from './page.view.js';
 import { printable, problemText, who } from './page.words.js';
 
@@ -9,10 +10,11 @@ const $ = (id) => document.getElementById(id);
 const EVERY_MS = 10_000; // reads again even if no event came: what lapses (suspensions, trials) makes none
 const LOG_LINES = 50;
 const TOLD_MS = 12_000;
+const ROLLOUT_MS = 2_000; // a rollout that is under way is looked at so often
 
 const api = connect({ event: onEvent, state: onStream });
-const seen = { overview: null, detail: null, at: 0, down: '', error: '', locked: false, streaming: false };
-const may = { change: true, all: true }; // until a 403 says otherwise
+const seen = { overview: null, detail: null, versions: null, at: 0, down: '', error: '', locked: false, streaming: false };
+const may = { change: true, all: true, steer: true }; // until a 403 says otherwise
 
 // Banners ----------------------------------------------------------------------------------------
 
@@ -87,16 +89,41 @@ async function read() {
     Object.assign(seen, { overview, at: Date.now(), down: '', error: '' });
     api.start(); // when we are known to be let in: a stranger's two calls are one too many in the log
     if (id) {
-      const [view, history, log, rollout] = await Promise.all([
-        api.get(path), api.get(`${path}/history?last=30`), api.get(`${path}/logs?last=${LOG_LINES}`), api.get(`${path}/rollout`)]);
+      const [view, history, log] = await Promise.all([
+        api.get(path), api.get(`${path}/history?last=30`), api.get(`${path}/logs?last=${LOG_LINES}`)]);
       if (mine !== session) return;
-      seen.detail = { view, history, log, rollout };
+      seen.detail = { view, history, log };
+      readVersions(id); // asks Temporal, which may take its time: what is known is drawn before
     } else seen.detail = null;
   } catch (error) {
     if (mine !== session) return;
     failed(error, id);
   }
   draw();
+}
+
+let asking = '';
+let later = 0;
+
+/** Read the versions of one workflow's pool, and again soon while a rollout is under way. */
+async function readVersions(id) {
+  if (asking === id) return;
+  asking = id;
+  clearTimeout(later);
+  const mine = session;
+  const found = { id, state: seen.versions?.id === id ? seen.versions.state : null, error: '' };
+  try {
+    found.state = await api.get(`/workflows/${encodeURIComponent(id)}/rollout`);
+  } catch (error) {
+    if (error instanceof LockedError && mine === session) lock(error.message);
+    if (error instanceof RefusedError) Object.assign(found, { state: null, error: error.status === 404 ? '' : error.message });
+  } finally {
+    if (asking === id) asking = '';
+  }
+  if (mine !== session || wanted() !== id) return;
+  seen.versions = found;
+  draw();
+  if (isUnderWay(found.state?.rollout)) later = setTimeout(() => document.hidden || wanted() !== id || readVersions(id), ROLLOUT_MS);
 }
 
 function failed(error, id) {
@@ -125,7 +152,10 @@ function draw() {
   show($('live'), seen.down ? 'not live' : seen.streaming ? 'live' : 'connecting…');
   document.title = id ? `${printable(id)} – timewright` : 'timewright';
   const focused = document.activeElement?.id;
-  if (id && seen.detail?.view.workflowId === id) show($('view'), ...detailOf(seen.detail, may));
+  if (id && seen.detail?.view.workflowId === id) {
+    const versions = seen.versions?.id === id ? seen.versions : null;
+    show($('view'), ...detailOf({ ...seen.detail, versions }, may));
+  }
   else if (id) show($('view'), el('p', null, el('a', { href: '#/' }, '← All workflows')), el('p', null, seen.error ? '' : 'Reading…'));
   else if (seen.overview) show($('view'), ...overviewOf(seen.overview));
   if (focused && document.activeElement?.id !== focused) $(focused)?.focus();
@@ -156,7 +186,7 @@ function lock(why) {
   session += 1;
   keep.forget();
   api.stop();
-  Object.assign(seen, { locked: true, overview: null, detail: null, down: '', error: '' });
+  Object.assign(seen, { locked: true, overview: null, detail: null, versions: null, down: '', error: '' });
   show($('door-why'), given ? why : '');
   $('ask').close();
   draw();
@@ -164,7 +194,7 @@ function lock(why) {
 }
 
 function unlock() {
-  Object.assign(may, { change: !keep.flag('may-not-change'), all: !keep.flag('may-not-all') });
+  Object.assign(may, { change: !keep.flag('may-not-change'), all: !keep.flag('may-not-all'), steer: true });
   seen.locked = false;
   refresh();
 }
@@ -189,11 +219,24 @@ const VERBS = {
   suspend: { title: 'Suspend', does: 'is left as it is: nothing is deployed or undeployed. What runs goes on.', seconds: true },
   resume: { title: 'Resume', does: 'follows the source again.' },
   unpin: { title: 'Unpin', does: 'follows the source again.' },
-  promote: { title: 'Promote', does: 'gets the next share of new executions for its new version, or all.', rollout: 'promote' },
-  abort: { title: 'Abort', does: 'sends all new executions to the version before. What the rollout is about is remembered as bad.', rollout: 'abort' },
-  'retry-gate': { title: 'Run gate again', does: 'runs the gate of its rollout again.', rollout: 'retry-gate' },
+  promote: { title: 'Promote', does: promoted, path: 'rollout', body: { action: 'promote' } },
+  'promote-all': { title: 'Promote to all', does: 'gives its new version all new executions now, past all steps that are left.',
+    path: 'rollout', body: { action: 'promote', full: true } },
+  abort: { title: 'Abort', path: 'rollout', body: { action: 'abort' },
+    does: 'gives all new executions to the version before, at once. The release is held as bad until its spec changes.' },
+  'retry-gate': { title: 'Run the gate again', does: 'runs the gate that has failed once more. Its share stays as it is meanwhile.',
+    path: 'rollout', body: { action: 'retry-gate' } },
 };
 let asked = null;
+
+function promoted() {
+  const rollout = seen.versions?.state?.rollout;
+  if (rollout?.phase === 'waiting') return 'goes on without the hosts that do not serve its new version yet.';
+  if (rollout?.phase === 'paused') return 'takes the gate that has failed for passed, and goes on.';
+  const share = `gives its new version ${rollout ? nextShare(rollout) : 'its next share'}`;
+  const gate = rollout?.phase === 'pausing' && rollout.steps[rollout.step]?.gate;
+  return gate ? `does not wait for the end of this step: runs its gate, and if that passes ${share}.` : `${share}.`;
+}
 
 document.addEventListener('click', (event) => {
   const button = event.target.closest('[data-do]');
@@ -204,7 +247,7 @@ function ask(verb, id, release, opener) {
   const { title, does, release: takesRelease, seconds } = VERBS[verb];
   asked = { verb, id, opener, sent: '', key: '' };
   show($('ask-title'), `${title} `, id === null ? 'all workflows' : outside(id));
-  show($('ask-what'), id === null ? (verb === 'suspend' ? 'Nothing at all is deployed or undeployed. What runs goes on.' : 'All workflows follow the source again, but those that are suspended on their own.') : [outside(id), ` ${does}`]);
+  show($('ask-what'), id === null ? (verb === 'suspend' ? 'Nothing at all is deployed or undeployed. What runs goes on.' : 'All workflows follow the source again, but those that are suspended on their own.') : [outside(id), ` ${typeof does === 'function' ? does() : does}`]);
   show($('ask-yes'), title);
   $('ask-release-row').hidden = !takesRelease;
   $('ask-seconds-row').hidden = !seconds;
@@ -247,12 +290,12 @@ $('ask').querySelector('form').addEventListener('submit', (event) => {
 async function send(what) {
   const { verb, id } = what;
   const given = { reason: $('ask-reason').value.trim(), force: $('ask-force').checked,
-    action: VERBS[verb].rollout ?? '', release: VERBS[verb].release ? $('ask-release').value : '', seconds: VERBS[verb].seconds ? Number($('ask-seconds').value) : 0 };
-  const body = JSON.stringify(Object.fromEntries(Object.entries(given).filter(([, value]) => value)));
+    release: VERBS[verb].release ? $('ask-release').value : '', seconds: VERBS[verb].seconds ? Number($('ask-seconds').value) : 0 };
+  const { path: own = verb, body: more } = VERBS[verb];
+  const body = JSON.stringify(Object.fromEntries(Object.entries({ ...more, ...given }).filter(([, value]) => value)));
   if (body !== what.sent) Object.assign(what, { sent: body, key: newKey() }); // the same again: the same key
   $('ask-yes').disabled = true;
-  const last = VERBS[verb].rollout ? 'rollout' : verb;
-  const path = id === null ? `/${verb}` : `/workflows/${encodeURIComponent(id)}/${last}`;
+  const path = id === null ? `/${verb}` : `/workflows/${encodeURIComponent(id)}/${own}`;
   try {
     const operation = await api.post(path, body, what.key);
     if (asked === what) $('ask').close();
@@ -261,8 +304,14 @@ async function send(what) {
     if (asked !== what) tell('bad', `${verb} ${id ?? 'all workflows'}: ${error.message}`);
     else refuse(error);
     if (error instanceof LockedError) lock(error.message);
-    if (error instanceof RefusedError && error.status === 403) forbid(id);
+    if (error instanceof RefusedError && error.status === 403) more ? noSteering() : forbid(id);
   }
+}
+
+/** It may change workflows of others, too: that says nothing of what else we may do. */
+function noSteering() {
+  may.steer = false;
+  draw();
 }
 
 /** What we may not do isn't offered again in this tab. */

@@ -26,7 +26,7 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
-_SCRIPTS = ("page.js", "page.api.js", "page.dom.js", "page.view.js", "page.words.js")
+_SCRIPTS = ("page.js", "page.api.js", "page.dom.js", "page.versions.js", "page.view.js", "page.words.js")
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),

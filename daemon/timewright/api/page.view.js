@@ -1,6 +1,7 @@
 // What is shown of all workflows, and of one.
 
 import { el, outside, painted } from './page.dom.js';
+import { isUnderWay, versionsOf } from './page.versions.js';
 import { ago, BAD, INFO, lasting, left, moment, notes, problemText } from './page.words.js';
 
 // The overview -----------------------------------------------------------------------------------
@@ -82,17 +83,19 @@ export function countsOf(views) {
 
 // One workflow -----------------------------------------------------------------------------------
 
-export function detailOf({ view, history, log, rollout }, may) {
+export function detailOf({ view, history, log, versions }, may) {
   const name = view.name && view.name !== view.workflowId ? [' ', el('span', { class: 'quiet' }, outside(view.name))] : null;
   const found = notes(view);
+  const urgent = isUnderWay(versions?.state?.rollout);
   return [
     el('p', null, el('a', { href: '#/' }, '← All workflows')),
     el('h2', { id: 'detail', tabindex: '-1' }, outside(view.workflowId), name),
     actionsOf(view, history, may),
     found.length ? el('div', { id: 'notes' }, found.map(noteOf)) : null,
+    urgent ? versionsOf(versions, may) : null,
     el('dl', null, factsOf(view).filter(([, value]) => value).map(([term, value]) => [el('dt', null, term), el('dd', null, value)])),
     errorOf(view.lastError),
-    ...versionsOf(rollout, may),
+    urgent ? null : versionsOf(versions, may),
     el('h3', null, 'Releases'),
     history.length ? historyOf(view, history, may) : el('p', { class: 'quiet' }, 'It was never deployed.'),
     el('h3', null, 'Log'),
@@ -156,60 +159,6 @@ function factsOf(view) {
     ...(view.drift ?? []).map((line) => ['drift', outside(line)]),
     ...(view.warnings ?? []).map((line) => ['warning', outside(line)]),
   ];
-}
-
-const PHASES = {
-  waiting: 'waits for its hosts', gate: 'its gate runs', ramping: 'its share is being changed', pausing: 'serves its share, and is watched',
-  manual: 'waits to be promoted', paused: 'its gate has failed; waits for a person', held: 'somebody else manages the deployment',
-  promoted: 'takes all new executions', rolledBack: 'was taken back', superseded: 'gave way to a newer version',
-};
-const OVER = new Set(['promoted', 'rolledBack', 'superseded']);
-const PHASE_TONES = { promoted: 'good', rolledBack: 'bad', paused: 'warn', held: 'warn', manual: 'warn', superseded: 'quiet' };
-const MOST_VERSIONS = 10;
-
-/** The versions of its pool, and how far the newest is; nothing where code is replaced in place. */
-function versionsOf(state, may) {
-  if (!state?.versioned) return [];
-  const { rollout } = state;
-  const shown = [...state.versions].sort((a, b) => b.percent - a.percent || (b.since ?? '').localeCompare(a.since ?? ''));
-  const more = shown.length - MOST_VERSIONS;
-  const heads = ['Version', 'Status', 'Share', 'Open', 'Served by', 'Since'];
-  return [
-    el('h3', null, 'Versions'),
-    state.problem ? el('p', { class: 'warn' }, "Temporal can't be asked now: ", outside(state.problem)) : null,
-    rollout && rolloutStateOf(rollout, may),
-    shown.length ? el('table', { id: 'versions' },
-      el('thead', null, el('tr', null, heads.map((head) => el('th', { scope: 'col' }, head)))),
-      el('tbody', null, shown.slice(0, MOST_VERSIONS).map(versionOf))) : null,
-    more > 0 ? el('p', { class: 'quiet' }, `and ${more} older versions`) : null,
-  ];
-}
-
-function rolloutStateOf(rollout, may) {
-  const over = OVER.has(rollout.phase);
-  const button = (verb, text) => el('button', { type: 'button', 'data-do': verb, 'data-key': verb }, text);
-  const due = moment(rollout.nextAt);
-  const now = Date.now() / 1000;
-  const step = rollout.steps.length && !over && rollout.step >= 0 ? `step ${rollout.step + 1} of ${rollout.steps.length}` : '';
-  return el('section', { id: 'rollout' },
-    el('p', null, 'Version ', el('span', { class: 'mono' }, rollout.buildId), ' ',
-      el('strong', { class: PHASE_TONES[rollout.phase] ?? 'busy' }, PHASES[rollout.phase] ?? rollout.phase),
-      step && ` (${step}${!over && due > now ? `, ${left(due, now)} left` : ''})`, ': ', outside(rollout.because)),
-    !over && may.change ? el('p', { class: 'actions' },
-      button('promote', 'Promote…'), button('abort', 'Abort…'),
-      rollout.phase === 'paused' ? button('retry-gate', 'Run gate again…') : null) : null);
-}
-
-function versionOf(one) {
-  const cell = (label, ...content) => el('td', { 'data-label': label, class: 'nowrap' }, ...content);
-  const hosts = Object.keys(one.pollers).sort().join(', ') || (one.served ? 'this host' : '');
-  return el('tr', { 'data-key': `v:${one.buildId}` },
-    cell('Version', el('span', { class: 'mono' }, one.buildId)),
-    cell('Status', one.status),
-    cell('Share', one.percent ? [el('meter', { min: 0, max: 100, value: one.percent, 'aria-label': `share of ${one.buildId}` }), ` ${one.percent} %`] : ''),
-    cell('Open', one.open ?? ''),
-    cell('Served by', outside(hosts)),
-    cell('Since', one.since && el('time', { datetime: one.since, title: one.since }, ago(moment(one.since)))));
 }
 
 function errorOf(error) {

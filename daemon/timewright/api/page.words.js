@@ -64,6 +64,9 @@ function* hold(view) {
 }
 
 function* health(view) {
+  if (view.health === 'Progressing' && view.healthReason?.startsWith('rollout')) {
+    yield note(INFO, '', view.healthReason, `timewright rollout ${view.workflowId} --watch`);
+  }
   if (['Degraded', 'Missing'].includes(view.health) && view.healthReason) yield note(WARN, '', view.healthReason);
 }
 
@@ -74,6 +77,20 @@ function* drift(view) {
   const text = `changed by hand: ${found.slice(0, 3).join(', ')}${more}`;
   yield note(WARN, 'drifted', text, `timewright diff ${view.workflowId} --drift`);
 }
+
+/** What a rollout does in a phase. */
+export const PHASES = {
+  waiting: 'waits for its hosts',
+  gate: 'its gate runs',
+  ramping: 'its share is being changed',
+  pausing: 'serves its share, and is watched',
+  manual: 'waits to be promoted',
+  paused: 'its gate has failed; waits for a person',
+  held: 'somebody else manages the deployment',
+  promoted: 'takes all new executions',
+  rolledBack: 'was taken back',
+  superseded: 'gave way to a newer version',
+};
 
 /** A problem as errors show it: `src/workflow.ts:3:9: TS2345: a message (a hint)`. */
 export function problemText({ where = '', message = '', hint = '', line = null, column = null, code = '' }) {
@@ -100,6 +117,16 @@ export function left(at, now = Date.now() / 1000) {
   const seconds = at - now;
   const unit = [86400, 3600, 60].find((size) => seconds > 0.95 * size) ?? 1;
   return at ? lasting(seconds + unit / 2) : '';
+}
+
+/** What is left of a span, as a countdown: `1h 05m`, `12m 30s`, `9s`. */
+export function remaining(seconds) {
+  const whole = Math.max(0, Math.trunc(seconds));
+  const two = (number) => String(number).padStart(2, '0');
+  for (const [size, unit, smaller, name] of [[86400, 'd', 3600, 'h'], [3600, 'h', 60, 'm'], [60, 'm', 1, 's']]) {
+    if (whole >= size) return `${Math.floor(whole / size)}${unit} ${two(Math.floor((whole % size) / smaller))}${name}`;
+  }
+  return `${whole}s`;
 }
 
 /** A span of time in its largest unit. */

@@ -25,12 +25,13 @@ _COLOURS = {
     "held": "yellow",
     "manual": "yellow",
 }
-_WORDS = {
+#: What a rollout does in a phase; the page says the same, and a test holds the two equal.
+PHASES = {
     "waiting": "waits for its hosts",
     "gate": "its gate runs",
     "ramping": "its share is being changed",
     "pausing": "serves its share, and is watched",
-    "manual": "waits for `timewright promote`",
+    "manual": "waits to be promoted",
     "paused": "its gate has failed; waits for a person",
     "held": "somebody else manages the deployment",
     "promoted": "takes all new executions",
@@ -81,9 +82,11 @@ def _head(view: View, now: float) -> Iterator[str]:
     phase = rollout["phase"]
     colour = _COLOURS.get(phase, "cyan")
     came = f" (before: {safe(rollout['from'])})" if rollout["from"] else ""
-    yield f"version [bold]{safe(rollout['buildId'])}[/]{came}: [{colour}]{_WORDS.get(phase, safe(phase))}[/]"
+    yield f"version [bold]{safe(rollout['buildId'])}[/]{came}: [{colour}]{PHASES.get(phase, safe(phase))}[/]"
     yield from _steps(rollout, now)
     yield f"  {safe(rollout['because'])}"
+    if phase == "held" and view["manager"]:
+        yield f"  [yellow]it is managed by {safe(view['manager'])}[/]"
     if rollout["guilty"]:
         yield f"  [red]failed for {safe(', '.join(rollout['guilty']))}[/]"
     if absent := [name for name in rollout["hosts"]["expected"] if name not in rollout["hosts"]["arrived"]]:
@@ -104,9 +107,19 @@ def _steps(rollout: View, now: float) -> Iterator[str]:
         pause = f" for {lasting(step['pauseS'])}" if step["pauseS"] else ""
         gate = ", then its gate" if step["gate"] else ""
         left = ""
-        if number == rollout["step"] and not over and (due := moment(rollout["nextAt"])):
-            left = f"  [bold]{lasting(max(0.0, due - now))} left[/]"
+        due = moment(rollout["nextAt"]) if rollout["phase"] == "pausing" else 0.0
+        if number == rollout["step"] and due > now:
+            left = f"  [bold]{remaining(due - now)} left[/]"
         yield f"  [{colour}]{mark} {step['rampPercentage']:g} %{pause}{gate}[/]{left}"
+
+
+def remaining(seconds: float) -> str:
+    """What is left of a span, as a countdown: `1h 05m`, `12m 30s`, `9s`."""
+    whole = max(0, int(seconds))
+    for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // smaller:02}{name}"
+    return f"{whole}s"
 
 
 def _row(one: View, now: float) -> list[str]:
@@ -140,12 +153,15 @@ def changed(view: View) -> tuple[object, ...]:
     """What makes a new line where the screen can't be drawn again."""
     rollout = view["rollout"] or {}
     shares = tuple((one["buildId"], one["status"], one["percent"]) for one in view["versions"])
-    return rollout.get("buildId"), rollout.get("phase"), rollout.get("because"), shares
+    told = tuple(rollout.get(key) for key in ("buildId", "phase", "because"))
+    return *told, shares, view["problem"]
 
 
 def line(view: View) -> str:
     """One line of plain text for a log."""
     rollout = view["rollout"]
+    if view["problem"]:
+        return f"{view['workflowId']}: Temporal can't be asked now: {view['problem']}"
     if rollout is None:
         return f"{view['workflowId']}: no rollout is known"
     shares = ", ".join(f"{one['buildId']} {one['percent']:g} %" for one in _shown(view) if one["percent"])

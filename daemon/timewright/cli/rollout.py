@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import Any
@@ -31,7 +32,8 @@ def command(where: Where, workflow_id: str, watch: bool, as_json: bool) -> None:
 
     Which version takes which share of new executions, which hosts serve it, how many executions are open on
     it, and the steps of the rollout. With --watch the exit code says how it ended: 0 when the new version
-    takes all, 1 when it was taken back. Ctrl-C ends the watching, and nothing else.
+    takes all, 1 when it was taken back or gave way to a newer one. With --json, too, each change is a line.
+    While Temporal is away it waits. Ctrl-C ends the watching, and nothing else.
     """
     with where.daemon() as daemon:
         if not watch:
@@ -75,7 +77,7 @@ def _watch_plainly(daemon: Daemon, workflow_id: str, *, as_json: bool) -> View:
         if drawing.changed(view) != told:
             told = drawing.changed(view)
             if as_json:
-                print_json(view)
+                click.echo(json.dumps(view, ensure_ascii=False))
             else:
                 click.echo(printable(drawing.line(view)))
         if _is_over(view):
@@ -93,4 +95,7 @@ def _again(daemon: Daemon, workflow_id: str, before: View) -> View:
 
 
 def _is_over(view: View) -> bool:
+    """What was known before Temporal went away may be of the version before: it ends nothing."""
+    if view["problem"]:
+        return False
     return view["rollout"] is None or view["rollout"]["phase"] in drawing.OVER
