@@ -35,7 +35,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 def receipt(bench: Bench) -> Receipt:
-    """A release whose workflow bundle is not there: the mock compiler makes none."""
+    """A release whose workflow bundle is damaged: the mock compiler makes none of its own."""
     return replace(bench.world.receipts["one"], bundle="x")
 
 

@@ -143,6 +143,13 @@ async def test_a_replayer_that_is_not_there_is_told(tmp_path: Path, empty: Path,
     assert ran.problem == "the replayer can't be started: No such file or directory"
 
 
+async def test_a_worker_package_that_is_not_built_is_told(
+    tmp_path: Path, empty: Path, history: History
+) -> None:
+    ran = await Replayer(tmp_path, "node", tmp_path / "cache").run(empty, [history], 30)
+    assert ran.problem == f"dist/replay.js is missing: run `npm run build` in {tmp_path}"
+
+
 async def test_a_history_at_which_the_process_dies_is_no_fault_of_the_code(
     tmp_path: Path, empty: Path, history: History
 ) -> None:

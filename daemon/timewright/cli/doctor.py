@@ -94,7 +94,9 @@ async def _compiler(config: Config) -> Finding:
 
 async def _bundler(config: Config) -> Finding:
     missing = [
-        name for name in ("host.js", "base.js") if not (config.toolchain_path / "dist" / name).is_file()
+        name
+        for name in ("host.js", "base.js", "replay.js")
+        if not (config.toolchain_path / "dist" / name).is_file()
     ]
     if missing:
         where = config.toolchain_path / "dist"

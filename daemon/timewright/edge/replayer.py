@@ -60,6 +60,9 @@ class Replayer:
     async def run(self, bundle: Path, histories: Sequence[History], seconds: float) -> Ran:
         """Replay each history on the bundle (a joined workflows.js), within `seconds` for all."""
         until = time.monotonic() + seconds
+        if not self.script.is_file():
+            missing = f"dist/replay.js is missing: run `npm run build` in {self.toolchain}"
+            return Ran(unfinished=len(histories), problem=missing)
         keys = await asyncio.to_thread(self._keys, bundle, histories)
         found = {at: kept for at, key in enumerate(keys) if (kept := self.cache.take(key)) is not None}
         known, waiting = len(found), [at for at in range(len(histories)) if at not in found]
