@@ -15,7 +15,7 @@ from timewright.core.differences import Kind
 from timewright.core.digest import SHORT
 from timewright.core.errors import DeployError, Reason
 from timewright.core.pins import why_pinned
-from timewright.core.replays import ENFORCE, mode_of
+from timewright.core.replays import ENFORCE, mode_of, refusal
 from timewright.core.retry import Backoff
 from timewright.core.rollout import rollout_of
 from timewright.core.state import Failure, Health, Pin, Pinned, Record, Status
@@ -118,7 +118,7 @@ class Applier:
         """Replay recent executions on new workflow code; what is worth a warning. Raises DeployError where
         the code breaks them, and that was to be enforced."""
         world = self.world
-        if previous is not None and previous.bundle == receipt.bundle:
+        if previous is not None and (previous.bundle, previous.sdk) == (receipt.bundle, receipt.sdk):
             return ()
         said = rollout_of(receipt.rollout).replay
         versioned = bool(world.deployment((receipt.namespace, receipt.task_queue), [receipt]))
@@ -127,7 +127,7 @@ class Applier:
         with timed(timings, "replay"):
             report = await self.replays.check(receipt, mode)
         if report.blocks:
-            raise DeployError(Reason.REPLAY_FAILED, report.because, hint=report.hint)
+            raise refusal(report)
         if report.problem and said == ENFORCE:
             raise DeployError(Reason.REPLAY_UNAVAILABLE, f"nothing was replayed: {report.problem}")
         return report.notes
