@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from timewright.edge.compiler import Compiler
+from timewright.edge.histories import Fetched, History
 from timewright.edge.receipts import Receipt
 from timewright.edge.temporal import Temporal
 from timewright.replaying import ReplayGate
 
+from tests.edge.toolbox import TOOLCHAIN
 from tests.support import leftovers
 from tests.test_reconcile import Bench, _bench
 
@@ -23,19 +27,22 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         found.put("one", "x")
         await found.settle()
         found.world.temporal = Temporal("127.0.0.1:1")
+        shutil.rmtree(
+            found.world.config.data_path / "cache" / "replays", ignore_errors=True
+        )  # of that deploy
         yield found
 
 
 @pytest.fixture
 def receipt(bench: Bench) -> Receipt:
-    """A release with a workflow bundle; the mock compiler makes none."""
+    """A release whose workflow bundle is not there: the mock compiler makes none."""
     return replace(bench.world.receipts["one"], bundle="x")
 
 
 async def test_off_looks_at_nothing(bench: Bench, receipt: Receipt) -> None:
     report = await ReplayGate(bench.world).check(receipt, "off")
     assert (report.mode, report.notes, report.blocks) == ("off", (), False)
-    assert not (bench.world.config.data_path / "cache" / "replays").exists()
+    assert leftovers(bench.world.config.data_path) == []
 
 
 async def test_activities_alone_have_nothing_to_replay(bench: Bench, receipt: Receipt) -> None:
@@ -68,3 +75,25 @@ async def test_what_a_crash_left_is_swept_and_what_is_in_use_is_not(bench: Bench
     os.utime(old, (hours_ago, hours_ago))
     await ReplayGate(bench.world).check(receipt, "enforce")
     assert (old.exists(), used.exists()) == (False, True)
+
+
+async def test_a_release_whose_bundle_is_lost_is_told_and_blocks_nothing(
+    bench: Bench, receipt: Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found(self: ReplayGate, receipt: Receipt, types: object, folder: Path) -> Fetched:
+        (folder / "0.history").write_bytes(b"")
+        return Fetched((History("order-1", "r", "order", True, 3, folder / "0.history"),))
+
+    monkeypatch.setattr(ReplayGate, "_fetch", found)
+    bench.world.compiler = Compiler(TOOLCHAIN, bench.world.config.data_path / "cache", mode="transpile")
+    report = await ReplayGate(bench.world).check(receipt, "enforce")
+    assert not report.blocks
+    assert report.problem == "the bundle of one is missing or damaged: FileNotFoundError"
+    assert leftovers(bench.world.config.data_path) == []
+
+
+async def test_a_data_directory_that_is_not_ours_is_told(bench: Bench, receipt: Receipt) -> None:
+    (bench.world.config.data_path / "cache").mkdir(exist_ok=True)
+    (bench.world.config.data_path / "cache" / "replays").write_text("a file")
+    report = await ReplayGate(bench.world).check(receipt, "enforce")
+    assert "replays: File exists" in report.problem

@@ -10,10 +10,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from timewright.core.state import Health, Record, Status
-from timewright.core.verdict import Poller, Serving, Slot, Verdict, culprit, is_seen, telling_line, verdict
+from timewright.core.verdict import (
+    Poller,
+    Serving,
+    Slot,
+    Verdict,
+    culprit,
+    is_seen,
+    starving,
+    telling_line,
+    verdict,
+)
 from timewright.edge.releases import Receipt
 from timewright.world import World
 
@@ -59,13 +69,17 @@ class HealthWatch:
         if serving.reachable:
             self.world.plain = serving.plain
         skip = busy_before | set(busy())
+        everything = serving
+        serving = replace(serving, slots=tuple(slot for slot in serving.slots if not slot.kept))
         youngest = self._youngest(serving)
         amiss: list[str] = []
         self.trying = False
         for workflow_id, receipt in asked.items():
             if workflow_id in skip or self.world.receipts.get(workflow_id) is not receipt:
                 continue
-            found = self._judge(workflow_id, receipt, serving, pollers, youngest)
+            found = self._judge(
+                workflow_id, receipt, serving, pollers, youngest, starving(workflow_id, everything)
+            )
             if found.health in (Health.DEGRADED, Health.MISSING):
                 amiss.append(workflow_id)
         for record in self._lost(skip):
@@ -82,6 +96,7 @@ class HealthWatch:
         serving: Serving,
         pollers: dict[tuple[str, str], tuple[Poller, ...]],
         youngest: dict[str, str],
+        starved: str,
     ) -> Verdict:
         """Set the workflow's health and go on with its trial."""
         world = self.world
@@ -102,6 +117,8 @@ class HealthWatch:
             )
             if found.health is Health.HEALTHY and workflow_id in world.rolling:
                 found = Verdict(*world.rolling[workflow_id])
+            if found.health is Health.HEALTHY and starved:
+                found = Verdict(Health.DEGRADED, starved)
             world.set_health(workflow_id, found.health, found.reason)
         record = world.record(workflow_id)
         if record.applied == receipt.digest and record.status in _UP:

@@ -6,6 +6,7 @@ executions are fetched from Temporal, and each is replayed on it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
@@ -23,6 +24,7 @@ from timewright.edge.replayer import Replayer
 from timewright.world import World
 
 _MIB: Final = 1024 * 1024
+_AT_ONCE: Final = 2  # a replayer takes 130 MiB and a core; a commit may change a hundred workflows
 _LEFTOVER_S: Final = 3600.0
 
 
@@ -33,6 +35,7 @@ class ReplayGate:
         self.world = world
         self.home = world.config.data_path / "cache" / "replays"
         config = world.config
+        self._few = asyncio.Semaphore(_AT_ONCE)
         self.replayer = Replayer(config.toolchain_path, config.node_command, self.home)
 
     async def check(self, receipt: Receipt, mode: str) -> ReplayReport:
@@ -44,13 +47,15 @@ class ReplayGate:
             return ReplayReport(mode)
         if receipt.bundle is None:
             return ReplayReport(mode, warnings=(_unbundled(receipt),))
-        until = time.monotonic() + self.world.config.replay.timeout_s
-        try:
-            with self._folder() as folder:
-                fetched = await self._fetch(receipt, types, folder)
-                return await self._judge(receipt, mode, fetched, folder, until)
-        except (DeployError, OSError) as error:
-            return ReplayReport(mode, warnings=(f"nothing was replayed: {_said(error)}",))
+        async with self._few:
+            until = time.monotonic() + self.world.config.replay.timeout_s
+            try:
+                with self._folder() as folder:
+                    fetched = await self._fetch(receipt, types, folder)
+                    return await self._judge(receipt, mode, fetched, folder, until)
+            except (DeployError, OSError) as error:
+                said = _said(error)
+                return ReplayReport(mode, warnings=(f"nothing was replayed: {said}",), problem=said)
 
     async def check_files(self, receipt: Receipt, paths: Sequence[Path]) -> ReplayReport:
         """Replay histories that somebody kept. Raises NoHistoryError, DeployError and OSError."""
@@ -126,4 +131,6 @@ def _unbundled(receipt: Receipt) -> str:
 
 
 def _said(error: DeployError | OSError) -> str:
-    return error.message if isinstance(error, DeployError) else str(error.strerror)
+    if isinstance(error, DeployError):
+        return error.message
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from timewright import log
 from timewright.core.digest import SHORT
@@ -35,6 +36,14 @@ class Retention:
         if gone:
             log.get().info("packages collected", sets=gone, because="no release needs them")
 
+    def _served(self, workflow_id: str) -> Iterator[str]:
+        """Releases in versions of pools that open executions may still need."""
+        pools = self.world.pools
+        for key in pools.keys():  # noqa: SIM118 - a method, of no mapping
+            for version in (pools.read(key, name) for name in pools.kept(key)):
+                if version is not None and workflow_id in version.members:
+                    yield version.members[workflow_id]
+
     def releases(self, receipt: Receipt, keep_releases: int | None) -> None:
         """Retention: what is old and not needed goes. It fails no deploy."""
         settings, world = self.world.config.releases, self.world
@@ -43,6 +52,7 @@ class Retention:
         try:
             back = world.earlier(record)
             needed = {digest[:SHORT] for digest in (record.previous, record.proven, back, pinned) if digest}
+            needed |= set(self._served(receipt.workflow_id))
             gone = world.releases.collect(
                 receipt.workflow_id,
                 {receipt.release, *needed},

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 _FACT: Final = "rollouts"
 _BUSY_S = 0.5  # between two looks while a rollout is under way
 _IDLE_S = 5.0  # where old versions are on their way out
-_QUIET_S = 60.0  # where there is nothing but the current version
+_LONG_WAIT_S = 300.0  # for hosts, before that is worth a word
+_QUIET_S = 20.0  # where there is nothing but the current version
 _ASK_S = 3.0
 _SETTLE_S = 10.0  # that Temporal's list of open executions may be late
 _UP = (Status.DEPLOYED, Status.ROLLED_BACK)
@@ -163,7 +164,7 @@ class Rollouts:
         progress = pooled.progress
         self._note_last(pooled, version)
         if progress is None or not progress.phase.over:
-            return _health(progress)
+            return _health(progress, self.world.clock())
         if pooled.wish == version.build_id:
             self._settle(key, version, progress)
         if progress.phase is Phase.ROLLED_BACK:
@@ -389,6 +390,10 @@ class Rollouts:
             await self._follow(key, version)
         elif pooled.wish:
             self._unwish(key)
+        elif not seen.current and not seen.ramping and not self._condemned(version):
+            # Temporal has forgotten, or somebody has unset it: new executions would wait for ever.
+            self._wish(key, version.build_id, back=False)
+            await self._follow(key, version)
         await self._tidy(key, seen, version)
         self._tell(key, version)
         pooled.newest = version.version if version is not None else ""
@@ -576,7 +581,7 @@ class Rollouts:
         if version is not None and pooled.wish and pooled.progress is not None and pooled.order is not None:
             concerned = {name for name in pooled.order.workflows if name in version.members}
             for name in concerned:
-                world.rolling[name] = _health(pooled.progress)
+                world.rolling[name] = _health(pooled.progress, world.clock())
         for name in version.members if version is not None else ():
             if name not in concerned and world.rolling.pop(name, None) is not None:
                 record = world.record(name)
@@ -681,12 +686,13 @@ def _hear_temporal() -> None:
         heard.propagate = False
 
 
-def _health(progress: Progress | None) -> tuple[Health, str]:
+def _health(progress: Progress | None, now: float) -> tuple[Health, str]:
     """The health of a workflow whose rollout is under way. One that waits for a person is nobody's fault, and
     somebody has to be told."""
     if progress is None or not progress.because:
         return Health.PROGRESSING, "rollout: it begins"
     waits = progress.phase in (Phase.PAUSED, Phase.HELD)
+    waits = waits or (progress.phase is Phase.WAITING and now - progress.started > _LONG_WAIT_S)
     return Health.DEGRADED if waits else Health.PROGRESSING, f"rollout: {progress.because}"
 
 

@@ -33,6 +33,7 @@ EXIT_CODES = {
         [
             *("--help", "--version", "status hello", "list", "show hello", "logs", "history hello"),
             *("operations", "audit", "wait hello", "deploy hello", "redeploy hello", "undeploy hello"),
+            *("promote hello", "abort hello", "gate retry hello"),
             *("rollback hello", "pin hello", "unpin hello", "suspend hello", "resume hello", "prune"),
             *(
                 "diff hello",
@@ -44,9 +45,6 @@ EXIT_CODES = {
                 "notify",
                 "rollout hello",
                 "rollout hello --watch",
-                "promote hello",
-                "abort hello",
-                "gate retry hello",
             ),
         ],
         0,
@@ -54,14 +52,13 @@ EXIT_CODES = {
     **dict.fromkeys(
         [
             *("status", "status bad", "status --oneline", "status nope", "show nope", "logs nope"),
+            *("rollout nope", "replay nope"),
             *("deploy nope", "diff nope", "wait bad --timeout 0.1s", "validate nowhere.json"),
             *(
                 "config --config broken.toml",
                 "status --server http://127.0.0.1:1",
                 "reconcile nope",
-                "rollout nope",
                 "promote nope",
-                "replay nope",
                 "notify --test",
                 "notify nope",
             ),

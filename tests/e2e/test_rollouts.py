@@ -25,24 +25,32 @@ from tests.e2e.host import REPO, Host, TemporalServer, run_workflow, running_hos
 def waiter(workflow_id: str, word: str, *, queue: str = "", **deploy: Any) -> dict[str, Any]:
     """A workflow that waits for a signal and then says `word` twice: once from itself, once from an
     activity."""
+    say = f"{workflow_id}Say"
     code = f"""
 import {{ condition, defineSignal, proxyActivities, setHandler }} from '@temporalio/workflow';
 import type * as activities from './activities';
-const {{ say }} = proxyActivities<typeof activities>({{ startToCloseTimeout: '10s' }});
+const {{ {say} }} = proxyActivities<typeof activities>({{ startToCloseTimeout: '10s' }});
 export const go = defineSignal('go');
 export async function {workflow_id}(wait: boolean): Promise<string> {{
   let open = !wait;
   setHandler(go, () => {{ open = true; }});
   await condition(() => open);
-  return '{word} ' + (await say());
+  return '{word} ' + (await {say}());
 }}
 """
     return {
         "workflowId": workflow_id,
         "workflowCode": code,
-        "activitiesCode": f"export async function say(): Promise<string> {{ return '{word}'; }}\n",
+        "activitiesCode": f"export async function {say}(): Promise<string> {{ return '{word}'; }}\n",
         "deploy": {"taskQueue": queue or workflow_id, **deploy},
     }
+
+
+def failing(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same, but that an execution that does not wait fails."""
+    code = spec["workflowCode"].replace("import { condition,", "import { ApplicationFailure, condition,")
+    fail = "if (!wait) throw ApplicationFailure.nonRetryable('broken');"
+    return {**spec, "workflowCode": code.replace("return 'two '", f"{fail} return 'two '")}
 
 
 async def begin(client: Client, name: str, *, wait: bool = True, queue: str = "") -> WorkflowHandle[Any, Any]:
@@ -265,12 +273,7 @@ async def test_executions_that_fail_on_the_new_version_end_its_ramp(host: Host, 
         "watch": {"minExecutions": 4},
     }
     good = waiter("failing", "one", rollout=steps)
-    bad = waiter("failing", "two", rollout=steps)
-    bad["workflowCode"] = (
-        bad["workflowCode"]
-        .replace("import { condition,", "import { ApplicationFailure, condition,")
-        .replace("return 'two '", "if (!wait) throw ApplicationFailure.nonRetryable('broken'); return 'two '")
-    )
+    bad = failing(waiter("failing", "two", rollout=steps))
     await host.serving("failing.json", good)
     host.put("failing.json", bad)
     await until_phase(host, "failing", "pausing")
@@ -540,3 +543,76 @@ async def test_a_breaking_change_is_stopped_by_the_replay_gate_and_passes_with_p
     await host.until_served("charging")
     assert await finish(opened) == "two"
     assert await run_workflow(client, "charging", False, queue="charging") == "two"
+
+
+async def test_a_worker_that_crashes_in_mid_ramp_ends_the_ramp(host: Host, client: Client) -> None:
+    wish = {"strategy": "Progressive", "steps": [{"rampPercentage": 50, "pause": "10m"}]}
+    good, bad = waiter("crashing", "one", rollout=wish), waiter("crashing", "two", rollout=wish)
+    bad["activitiesCode"] = bad["activitiesCode"].replace("return", "process.exit(9); return")
+    await host.serving("crashing.json", good)
+    before = host.release("crashing")
+    host.put("crashing.json", bad)
+    await until_phase(host, "crashing", "pausing")
+    for _ in range(8):
+        await begin(client, "crashing", wait=False)
+    await host.until_status("crashing", "ROLLED_BACK")
+    assert host.release("crashing") == before
+    assert await sample(client, "crashing", 20) == {"one one": 20}
+
+
+async def test_a_temporal_that_has_lost_its_deployments_is_told_again_what_is_current(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A dev server keeps nothing over a restart; a restored backup has older routing."""
+    server = TemporalServer(tmp_path_factory.mktemp("temporal"))
+    server.start()
+    try:
+        with running_host(tmp_path, server.address) as host:
+            await host.serving("lost.json", waiter("lost", "one"))
+            server.stop()
+            server.start()
+            await host.until("it is current again", lambda: _is_current(host, "lost"))
+            client = await Client.connect(server.address)
+            assert await run_workflow(client, "lost", False, queue="lost") == "one one"
+    finally:
+        server.stop()
+
+
+def _is_current(host: Host, name: str) -> bool:
+    return any(one["status"] == "Current" for one in rollout(host, name)["versions"])
+
+
+async def test_several_workflows_of_one_pool_share_a_rollout_and_only_the_guilty_goes_back(
+    host: Host, client: Client
+) -> None:
+    wish = {
+        "strategy": "Progressive",
+        "steps": [{"rampPercentage": 50, "pause": 3}],
+        "watch": {"minExecutions": 2},
+    }
+    names = ("innocent", "guilty")
+    for name in names:
+        host.put(f"{name}.json", waiter(name, "one", queue="shared", rollout=wish))
+    host.start_worker()
+    host.start_daemon()
+    for name in names:
+        await host.until_served(name)
+    before = {name: host.release(name) for name in names}
+    bad = waiter(
+        "guilty", "two", queue="shared", rollout={**wish, "gate": {"workflow": "guilty", "input": False}}
+    )
+    bad = failing(bad)
+    host.put("guilty.json", bad)
+    host.put(
+        "innocent.json",
+        waiter("innocent", "two", queue="shared", rollout={**wish, "steps": [{"rampPercentage": 50}]}),
+    )
+    await host.until_status("guilty", "ROLLED_BACK")
+    assert host.release("guilty") == before["guilty"]
+    await host.until_served("innocent")
+    assert host.release("innocent") != before["innocent"]
+    await host.until(
+        "its code takes executions", lambda: rollout(host, "innocent")["rollout"]["phase"] == "promoted"
+    )
+    assert await run_workflow(client, "innocent", False, queue="shared") == "two two"
+    assert await run_workflow(client, "guilty", False, queue="shared") == "one one"

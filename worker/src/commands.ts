@@ -1,5 +1,5 @@
 /** What an execution did, as plain values: out of its history, and out of the commands that code gives. */
-import type { coresdk, temporal } from '@temporalio/proto';
+import { type coresdk, temporal } from '@temporalio/proto';
 
 export type Kind =
   | 'activity'
@@ -119,23 +119,33 @@ export interface Mismatch {
 
 /**
  * Where history and code part: the first command that isn't the same. Left out are those that the SDK's
- * core orders itself: local activities, patch markers and the search attribute that goes with them, and
- * what is cancelled in the activation that asked for it.
+ * core orders or leaves out itself (`CORES`), and what is cancelled in the activation that asked for it.
  *
- * `patch`: the one whose marker the core misses, where it does.
+ * `accused`: the event that the core names; `patch`: the one whose marker it misses.
  */
-export function compare(events: readonly Event[], commands: readonly Given[], patch?: string): Mismatch {
+export function compare(events: readonly Event[], commands: readonly Given[], accused?: number, patch?: string): Mismatch {
   const history = recorded(events);
   const marker = patch === undefined ? undefined : history.find((step) => step.kind === 'patch' && step.name === patch);
   if (marker !== undefined) return { old: marker };
   const old = history.filter((step) => !CORES.has(step.kind));
   const given = commands.filter((step) => !CORES.has(step.kind) && !takenBack(step, commands));
-  const at = old.findIndex((step, index) => !same(step, given[index]));
-  const index = at >= 0 ? at : old.length;
-  return { ...(old[index] ? { old: old[index] } : {}), ...(given[index] ? { given: given[index] } : {}) };
+  const ends = [
+    old.findIndex((step, index) => !same(step, given[index])),
+    old.findIndex((step) => step.eventId === accused),
+    old.length,
+  ].filter((index) => index >= 0);
+  const at = Math.min(...ends);
+  const found = { ...(old[at] ? { old: old[at] } : {}), ...(given[at] ? { given: given[at] } : {}) };
+  if (found.old !== undefined || found.given !== undefined) return found;
+  const culprit = history.find((step) => step.eventId === accused);
+  return culprit === undefined ? {} : { old: culprit };
 }
 
-const CORES: ReadonlySet<Kind> = new Set<Kind>(['localActivity', 'patch', 'searchAttributes']);
+/** A cancel may be no event, or that of another kind; patches bring a search attribute with them. */
+const CORES: ReadonlySet<Kind> = new Set<Kind>([
+  ...(['localActivity', 'patch', 'searchAttributes'] as const),
+  ...(['cancelExternal', 'cancelTimer', 'cancelActivity', 'cancelNexus'] as const),
+]);
 
 function recorded(events: readonly Event[]): Recorded[] {
   return events.flatMap((event) => {
@@ -156,12 +166,19 @@ function takenBack(step: Given, commands: readonly Given[]): boolean {
   );
 }
 
-/** Why the execution is stuck already, where its last workflow task failed; undefined where it isn't. */
+const Cause = temporal.api.enums.v1.WorkflowTaskFailedCause;
+/** Of its code. Others are Temporal's own and pass: a task that was reset, or met a newer event. */
+const CAUSES: ReadonlySet<unknown> = new Set([
+  Cause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
+  Cause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
+]);
+
+/** Why the execution is stuck already, where its code failed its last workflow task; undefined where it isn't. */
 export function stuck(events: readonly Event[]): string | undefined {
   for (const event of [...events].reverse()) {
     if (event.workflowTaskCompletedEventAttributes) return undefined;
     const failed = event.workflowTaskFailedEventAttributes;
-    if (failed) return failed.failure?.message ?? 'its last workflow task failed';
+    if (failed && CAUSES.has(failed.cause)) return failed.failure?.message ?? 'its last workflow task failed';
   }
   return undefined;
 }

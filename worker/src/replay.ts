@@ -24,7 +24,7 @@ interface Request {
   /** `file`: a temporal.api.history.v1.History as it goes over the wire. Not JSON: the SDK's reader of that needs one
    * protobufjs for all of its packages, and npm installs several. */
   readonly histories: readonly { readonly workflowId: string; readonly runId: string; readonly file: string }[];
-  /** For one history. */
+  /** For one history, and for each step of it; a long one gets more (MS_AN_EVENT). */
   readonly limitMs: number;
 }
 
@@ -60,6 +60,8 @@ class Everything extends Set<string> {
 }
 const ALL = new Everything();
 const TIMED_OUT = 3;
+/** 20 000 events may take 40 s more: they take 6 s of a machine that has nothing else to do. */
+const MS_AN_EVENT = 2;
 const MOST_STACK = 20;
 /** What the SDK's default converter reads. Workers of shared pools have no other. */
 const ENCODINGS = new Set(['json/plain', 'binary/null', 'binary/plain', 'json/protobuf', 'binary/protobuf', '']);
@@ -178,8 +180,9 @@ class Replayer {
   private async replayed(history: History, workflowId: string): Promise<Verdict> {
     this.current = { history, workflowId };
     this.results ??= Worker.runReplayHistories(this.options, this.feed());
-    // The limit is for what awaits; a loop that never yields meets the sandbox's own limit.
-    const limit = new Promise<'late'>((done) => void setTimeout(done, this.limitMs, 'late').unref());
+    // This limit is for what awaits; a loop that never yields meets the sandbox's own limit.
+    const ms = this.limitMs + MS_AN_EVENT * (history.events ?? []).length;
+    const limit = new Promise<'late'>((done) => void setTimeout(done, ms, 'late').unref());
     try {
       const found = await Promise.race([this.results.next(), limit]);
       if (found === 'late') return late(this.limitMs);
@@ -210,10 +213,11 @@ class Replayer {
 
   private determinism(details: string, history: History): Verdict {
     const message = coresWords(details);
-    const accused = /HistoryEvent\(id: (\d+)/.exec(message)?.[1];
+    const event = /HistoryEvent\(id: (\d+)/.exec(message)?.[1];
+    const accused = event === undefined ? undefined : Number(event);
     const patch = /patch marker encountered for change (.+?),? but/.exec(message)?.[1];
-    const { old, given } = compare(history.events ?? [], this.recorder.commands, patch);
-    const eventId = old?.eventId ?? (accused === undefined ? undefined : Number(accused));
+    const { old, given } = compare(history.events ?? [], this.recorder.commands, accused, patch);
+    const eventId = old?.eventId ?? accused;
     return {
       ok: false,
       kind: 'determinism',

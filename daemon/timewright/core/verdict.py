@@ -35,11 +35,22 @@ class Slot:
     state: str
     releases: Mapping[str, str]  # workflow id → release
     current: bool = True
+    kept: bool = False  # not the current version: open executions may need it
     pid: int = 0
     age: float = 0.0
     restarts: int = 0
     error: str = ""
     failed: Mapping[str, str] = field(default_factory=dict)
+
+
+def starving(workflow_id: str, serving: Serving) -> str:
+    """Why open executions of an older version of a workflow wait: it is not served. '' when all are."""
+    for slot in serving.slots:
+        if slot.kept and workflow_id in slot.releases and slot.state in ("backoff", "failed"):
+            why = f": {telling_line(slot.error)}" if slot.error else ""
+            older = f"an older version of it ({slot.releases[workflow_id]}) that executions may need"
+            return f"{older} is not served: {_STATES[slot.state]}{why}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ _HEAP: Final = 1024  # MiB of JavaScript
 _MEMORY: Final = 4096 * _MIB  # of all: Temporal's core and V8 reserve more than they use
 _START_S: Final = 45.0
 _GRACE_S: Final = 5.0  # beyond a history's own limit, for what the process can't stop by itself
+_AN_EVENT_S: Final = 0.002  # as in replay.ts
 _MOST_STDERR: Final = 4096
 _KEPT: Final = 5000  # entries of the cache
 _ERROR: Final = re.compile(r"^\w*Error( \[\w+\])?: .*|^FATAL ERROR: .*", re.MULTILINE)
@@ -51,7 +52,7 @@ class Replayer:
     """Replays by the toolchain's SDK."""
 
     def __init__(self, toolchain: Path, node: str, cache: Path, *, limit: float = 10.0) -> None:
-        """`toolchain`: the worker package. `limit`: seconds for one history."""
+        """`toolchain`: the worker package. `limit`: seconds for one history; a long one gets more."""
         self.script = toolchain.resolve() / "dist" / "replay.js"
         self.toolchain, self.node, self.limit = toolchain, node, limit
         self.cache = ReplayCache(cache)
@@ -132,19 +133,20 @@ class _Run:
                 child.stdin.write(self._request())
                 await child.stdin.drain()
                 child.stdin.close()
-        if await self._line(child, _START_S) is None:
+        if await self._says(child, _START_S) != {"ready": True}:
             if self._left() > 0:
                 self.problem = f"the replayer doesn't start: {await self._last_words(child)}"
             return []
         found: list[Replayed] = []
         while len(found) < len(self.histories):
-            line = await self._line(child, self.by.limit + _GRACE_S)
-            if line is None:
+            patience = self.by.limit + _GRACE_S + _AN_EVENT_S * self.histories[len(found)].events
+            answer = _outcome(await self._says(child, patience))
+            if answer is None:
                 if self._left() > 0:
                     found.append(await self._silent(child, self.histories[len(found)]))
                 break
-            found.append(line)
-            if line.kind == Kind.TIMEOUT:
+            found.append(answer)
+            if answer.kind == Kind.TIMEOUT:
                 break  # it ends itself: a sandbox that was cut short can't be trusted with the next one
         return found
 
@@ -156,14 +158,14 @@ class _Run:
         request = {"bundle": str(self.bundle), "limitMs": self.by.limit * 1000, "histories": asked}
         return json.dumps(request).encode()
 
-    async def _line(self, child: asyncio.subprocess.Process, seconds: float) -> Replayed | None:
-        """What it says next; None where it says nothing in time, ends, or says what nobody expects."""
+    async def _says(self, child: asyncio.subprocess.Process, seconds: float) -> Any:
+        """The JSON that it says next; None where it says nothing in time, ends, or says no JSON."""
         if child.stdout is None:
             return None
         try:
-            line = await asyncio.wait_for(child.stdout.readline(), min(seconds, max(self._left(), 0.0)))
-            value = json.loads(line)
-            return Replayed("", "") if value == {"ready": True} else outcome_of(value)
+            # Not wait_for: in Python 3.11 it can swallow a cancel that comes together with the answer.
+            async with asyncio.timeout(min(seconds, max(self._left(), 0.0))):
+                return json.loads(await child.stdout.readline())
         except (TimeoutError, ValueError):
             return None
 
@@ -179,8 +181,9 @@ class _Run:
     async def _ends(self, child: asyncio.subprocess.Process) -> bool:
         """Whether it is about to end: its output is closed a moment before it is gone."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), 0.5)
-            return True
+            async with asyncio.timeout(0.5):
+                await child.wait()
+                return True
         return False
 
     async def _last_words(self, child: asyncio.subprocess.Process) -> str:
@@ -196,6 +199,13 @@ class _Run:
 
     def _left(self) -> float:
         return self.until - time.monotonic()
+
+
+def _outcome(value: Any) -> Replayed | None:
+    try:
+        return outcome_of(value)
+    except ValueError:
+        return None
 
 
 class ReplayCache:

@@ -170,6 +170,7 @@ def _slot(pool: Mapping[str, Any]) -> Slot:
         state=str(pool.get("state", "")),
         releases={str(item["workflowId"]): str(item.get("release", "")) for item in releases},
         current=pool.get("current") is not False,
+        kept=pool.get("kept") is True,
         pid=_whole(pool.get("pid")),
         age=_age(pool.get("startedAt")),
         restarts=_whole(pool.get("restarts")),

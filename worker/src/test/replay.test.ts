@@ -4,8 +4,9 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { temporal } from '@temporalio/proto';
 import { NativeConnection, Worker } from '@temporalio/worker';
 
@@ -42,16 +43,23 @@ after(async () => {
   await lab?.close();
 });
 
-/** Runs an execution of `code` to its end; the file of its history. */
-async function run(code: string, type: string): Promise<string> {
-  const taskQueue = `q${(count += 1)}`;
+type Until = (events: readonly temporal.api.history.v1.IHistoryEvent[]) => unknown;
+
+/** Runs an execution of `code` to its end, or `until` its history is as asked; the file of its history. */
+async function run(code: string, type: string, until?: Until, also?: (handle: WorkflowHandle) => Promise<unknown>): Promise<string> {
+  const [taskQueue, workflowId] = [`q${(count += 1)}`, `w${count}`];
   const connection = await NativeConnection.connect({ address });
   const activities = { charge: async () => 'charged', ship: async () => 'shipped' };
   const worker = await Worker.create({ connection, taskQueue, activities, workflowBundle: { codePath: await bundle(code, type) } });
-  const workflowId = `w${count}`;
-  await worker.runUntil(client.workflow.execute(type, { taskQueue, workflowId }));
+  const handle = await client.workflow.start(type, { taskQueue, workflowId });
+  const events = async () => (await handle.fetchHistory()).events ?? [];
+  await worker.runUntil(async () => {
+    await also?.(handle);
+    if (until === undefined) return void (await handle.result());
+    while (!until(await events())) await sleep(50);
+  });
   const file = join(lab.root, `${workflowId}.history`);
-  writeFileSync(file, encoded(await client.workflow.getHandle(workflowId).fetchHistory()));
+  writeFileSync(file, encoded(await handle.fetchHistory()));
   await connection.close();
   return file;
 }
@@ -60,7 +68,7 @@ const encoded = (history: temporal.api.history.v1.IHistory): Uint8Array => tempo
 
 async function bundle(code: string, type: string): Promise<string> {
   const queue = `b${(count += 1)}`;
-  await lab.publish({ queue, version: 'v1', members: [{ workflowId: type, release: queue, workflow: code, types: [type] }] });
+  await lab.publish({ queue, version: 'v1', members: [{ workflowId: type, release: queue, workflow: code, types: [...code.matchAll(/^exports\.(\w+)/gm)].map(([, name]) => name ?? '') }] });
   return join(lab.home(queue), 'v1', 'workflows.js');
 }
 
@@ -96,6 +104,7 @@ test('code that does what it did passes, also with other options of an activity'
 test('another command is told with its event, what history has there and what the code does', NEEDS_TEMPORAL, async () => {
   const said = await judged(ORDER.replace('await acts.charge()', 'await sleep(5000)'));
   assert.match(said.source, /workflow.js:6$/);
+  assert.equal(said.message, 'Timer machine does not handle this event: HistoryEvent(id: 5, ActivityTaskScheduled)'); // as docs/replay.md shows it
   assert.deepEqual([said.kind, said.eventId], ['determinism', 5]);
   assert.deepEqual([said.old, said.new], [{ kind: 'activity', name: 'charge' }, { kind: 'timer', ms: 5000 }]);
 });
@@ -149,11 +158,49 @@ exports.order = async () => {
   assert.deepEqual([changed.lines[0].old, changed.lines[0].new], [{ kind: 'activity', name: 'ship' }, { kind: 'activity', name: 'send' }]);
 });
 
+test('children, signals, updates and cancels keep history and code in step', NEEDS_TEMPORAL, async () => {
+  const code = `
+const { proxyActivities, sleep, executeChild, CancellationScope, condition, defineSignal, defineUpdate, setHandler, isCancellation } = require('@temporalio/workflow');
+const acts = proxyActivities({ startToCloseTimeout: '5s' });
+exports.child = async () => sleep('1h');
+exports.order = async () => {
+  let [told, changed] = [false, false];
+  setHandler(defineSignal('tell'), () => { told = true; });
+  setHandler(defineUpdate('change'), async () => { await acts.charge(); changed = true; return 'x'; });
+  await condition(() => told && changed);
+  const scope = new CancellationScope();
+  const children = scope.run(() => Promise.allSettled([executeChild('child'), sleep('1h')]));
+  await sleep(50);
+  scope.cancel();
+  await children;
+  await acts.ship();
+};`;
+  const old = await run(code, 'order', undefined, async (handle) => {
+    await handle.signal('tell');
+    await handle.executeUpdate('change');
+  });
+  const same = await replay(await bundle(code, 'order'), [old]);
+  assert.equal(same.lines[0].ok, true, JSON.stringify(same.lines));
+  const { lines } = await replay(await bundle(code.replace('acts.ship', 'acts.send'), 'order'), [old]);
+  assert.deepEqual([lines[0].old, lines[0].new], [{ kind: 'activity', name: 'ship' }, { kind: 'activity', name: 'send' }]);
+  const child = await replay(await bundle(code.replace("executeChild('child')", "executeChild('other')"), 'order'), [old]);
+  assert.deepEqual([child.lines[0].kind, child.lines[0].new], ['determinism', { kind: 'child', name: 'other' }]);
+});
+
 test('code that fails on old histories is told as such, with its own error', NEEDS_TEMPORAL, async () => {
   const said = await judged(ORDER.replace('await sleep(50);', 'undefined.oops();'));
   assert.equal(said.kind, 'failure');
   assert.match(said.message, /oops/);
   assert.match(said.source, /workflow.js:7$/);
+});
+
+test('an execution that is stuck already is told to be so, and passes on code that mends it', NEEDS_TEMPORAL, async () => {
+  const broken = ORDER.replace('await sleep(50);', 'undefined.oops();');
+  const old = await run(broken, 'order', (events) => events.some((event) => event.workflowTaskFailedEventAttributes));
+  const other = await replay(await bundle(ORDER.replace('await acts.charge()', 'await sleep(9)'), 'order'), [old]);
+  assert.deepEqual([other.lines[0].kind, other.lines[0].stuck], ['determinism', "Cannot read properties of undefined (reading 'oops')"]);
+  const mended = await replay(await bundle(ORDER, 'order'), [old]);
+  assert.equal(mended.lines[0].ok, true);
 });
 
 test('an unknown workflow type is no fault of the code', NEEDS_TEMPORAL, async () => {
