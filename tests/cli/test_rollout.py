@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from timewright.cli import drawing, rollout
+from timewright.cli import drawing
 from timewright.views import iso
 
 from tests.cli.conftest import Shell
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_the_watching_and_says_that_it_ends_nothing_else(
         raise KeyboardInterrupt
 
     daemon.rollouts = [state()]
-    monkeypatch.setattr(rollout.time, "sleep", interrupted)
+    monkeypatch.setattr(time, "sleep", interrupted)
     done = shell.run("rollout", "hello", "--watch")
     assert (done.code, daemon.posts()) == (130, [])
     assert "goes on without you" in done.err
