@@ -100,6 +100,21 @@ async def test_a_rollout_is_steered_by_clicking(
     assert told.asked == [{**body, "reason": "at night"}]
 
 
+async def test_only_what_means_something_now_is_offered(two: Desk, page: Page) -> None:
+    told = await opened(page, two, state("gate"))
+    buttons = page.locator("#versions button")
+    for phase, offered in {
+        "gate": ["Abort…"],
+        "waiting": ["Promote…", "Abort…"],
+        "paused": ["Run the gate again…", "Promote…", "Abort…"],
+        "manual": ["Promote…", "Promote to all…", "Abort…"],
+        "held": ["Abort…"],
+        "promoted": [],
+    }.items():
+        told.view = state(phase)
+        await expect(buttons).to_have_text(offered)
+
+
 async def test_who_may_not_steer_this_rollout_may_still_change_the_workflow(two: Desk, page: Page) -> None:
     told = await opened(page, two, state())
     detail = "this rollout changes workflows of others, too"
