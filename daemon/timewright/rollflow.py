@@ -84,6 +84,7 @@ class RolloutFlow:
         self.order = order
         self.progress = order.resume or Progress(started=workflow.now().timestamp())
         self.asks: list[Ask] = []
+        self.full = False  # a person has said: past all that is left
 
     # what people and daemons say
 
@@ -151,50 +152,43 @@ class RolloutFlow:
         steps = order.steps
         if order.strategy is Strategy.MANUAL and self.progress.step < 0:
             first = f"{steps[0].percent:g} %" if steps else "all"
-            if await self._person(Phase.MANUAL, f"ready: `promote` gives it {first} of new executions"):
-                return
+            await self._person(Phase.MANUAL, f"ready: `promote` gives it {first} of new executions")
         for number, step in enumerate(steps):
-            if number < self.progress.step:
-                continue
-            if await self._step(number, step):
-                return
+            if number >= self.progress.step and not self.full:
+                await self._step(number, step)
 
-    async def _step(self, number: int, step: Step) -> bool:
-        """One share, for its time; whether a person said to skip all that is left."""
+    async def _step(self, number: int, step: Step) -> None:
+        """One share, for its time."""
         if number != self.progress.step:
             words = f"step {number + 1} of {len(self.order.steps)}: {step.percent:g} % of new executions"
             self._tell(Phase.RAMPING, words, step=number)
             await self._route(step.percent, words)
             until = self._now() + step.pause
             self._tell(Phase.PAUSING, words, percent=step.percent, next_at=until)
-        if await self._pause():
-            return True
-        if self.order.strategy is Strategy.MANUAL:
+        await self._pause()
+        if self.order.strategy is Strategy.MANUAL and not self.full:
             last = number + 1 == len(self.order.steps)
             more = "all" if last else f"{self.order.steps[number + 1].percent:g} %"
-            if await self._person(Phase.MANUAL, f"{step.percent:g} % served: `promote` gives it {more}"):
-                return True
+            await self._person(Phase.MANUAL, f"{step.percent:g} % served: `promote` gives it {more}")
         await self._gates(step.gates)
-        return False
 
-    async def _pause(self) -> bool:
-        """Watch until the pause is over; whether a person said to skip all that is left."""
+    async def _pause(self) -> None:
+        """Watch until the pause is over, or a person ends it."""
         while True:
             left = max(0.0, self.progress.next_at - self._now())
             look = Watching(self.order, self.progress.previous, self.progress.started, min(left, _SLICE_S))
             found = await self._do("watch", look, seconds=_SLICE_S + 60, breakable=True)
             if found is not _INTERRUPTED and not found.ok:
                 raise _OverError(Phase.ROLLED_BACK, found.because, found.guilty or self.order.workflows)
-            ask = self._next()
-            if ask.kind == "promote":
-                return ask.full
+            if self._next().kind == "promote":
+                return
             if found is not _INTERRUPTED and self._now() >= self.progress.next_at:
-                return False
+                return
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(replace(self.order, resume=self.progress))
 
-    async def _person(self, phase: Phase, because: str) -> bool:
-        """Wait for `promote`, and watch where there is traffic; whether it is for all that is left."""
+    async def _person(self, phase: Phase, because: str) -> None:
+        """Wait for `promote`, and watch where there is traffic."""
         self._tell(phase, because, next_at=0.0)
         while True:
             if self.progress.percent:
@@ -204,13 +198,12 @@ class RolloutFlow:
                     raise _OverError(Phase.ROLLED_BACK, found.because, found.guilty or self.order.workflows)
             else:
                 await self._wait(None)
-            ask = self._next()
-            if ask.kind == "promote":
-                return ask.full
+            if self._next().kind == "promote":
+                return
 
     async def _gates(self, gates: tuple[Gate, ...]) -> None:
         for gate in gates:
-            while not await self._gate(gate):
+            while not self.full and not await self._gate(gate):
                 pass
 
     async def _gate(self, gate: Gate) -> bool:
@@ -276,6 +269,8 @@ class RolloutFlow:
         return workflow.now().timestamp()
 
     def _tell(self, phase: Phase, because: str, **changes: Any) -> None:
+        if phase is not Phase.PAUSING:
+            changes.setdefault("next_at", 0.0)
         said = replace(self.progress, phase=phase, because=because, **changes)
         if said != self.progress or not self.progress.because:
             self.progress = said
@@ -285,7 +280,9 @@ class RolloutFlow:
         """The oldest ask, taken: one that means nothing here must not be met again. What ends the rollout is
         obeyed before any other."""
         self._obey()
-        return self.asks.pop(0) if self.asks else Ask("")
+        ask = self.asks.pop(0) if self.asks else Ask("")
+        self.full = self.full or (ask.kind == "promote" and ask.full)
+        return ask
 
     def _obey(self) -> None:
         for ask in self.asks:

@@ -8,7 +8,7 @@ from timewright.core.deployments import Deployment, Routing, hosts_of, rollout_i
 from timewright.core.orders import Order, Progress
 from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.pools import Key, PoolVersion
-from timewright.rollouts import Pooled, Rollouts
+from timewright.rollouts import Pooled, Rollouts, Told
 from timewright.views import View, iso
 
 Sees = Callable[[str], bool]
@@ -43,8 +43,10 @@ async def rollout_view(rollouts: Rollouts, workflow_id: str, key: Key, sees: See
         seen, polls = pooled.seen or Deployment(newest.deployment), {}
         view["problem"] = str(error)
     view["manager"] = seen.manager
-    if pooled.last is not None:
-        last = pooled.last
+    last = pooled.last
+    if pooled.wish and (last is None or last.build_id != pooled.wish):
+        last = Told(pooled.wish, pooled.order, pooled.progress or Progress(because="it begins"))
+    if last is not None:
         view["rollout"] = _rollout(newest.deployment, last.build_id, last.order, last.progress, sees)
     builds = [one.build_id for one in seen.versions]
     builds += [build for build in published if build not in builds]
