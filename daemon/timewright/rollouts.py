@@ -45,6 +45,7 @@ _FACT: Final = "rollouts"
 _BUSY_S = 0.5  # between two looks while a rollout is under way
 _IDLE_S = 5.0  # where old versions are on their way out
 _LONG_WAIT_S = 300.0  # for hosts, before that is worth a word
+_ASTRAY_S = 15.0
 _QUIET_S = 20.0  # where there is nothing but the current version
 _ASK_S = 3.0
 _SETTLE_S = 10.0  # that Temporal's list of open executions may be late
@@ -76,9 +77,8 @@ class Pooled:
     problem: str = ""
     last: Told | None = None
     told: str = ""
-    newest: str = ""  # the pool version at the last look
     looked: float = 0.0  # when it was last asked for by a face (monotonic)
-    due: float = 0.0  # when it is to be looked at by itself (monotonic)
+    astray: float = 0.0  # since when executions go to another version than ours (seconds since the epoch)
 
 
 class Rollouts:
@@ -91,6 +91,7 @@ class Rollouts:
         self._wake = wake
         self._look = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
+        self._seen: dict[Key, tuple[str, float]] = {}
         for name, row in (world.state.fact(_FACT) or {}).items():
             namespace, _, queue = name.partition("/")
             self.pools[namespace, queue] = Pooled(row["build"], row["back"])
@@ -165,10 +166,13 @@ class Rollouts:
         self._note_last(pooled, version)
         if progress is None or not progress.phase.over:
             return _health(progress, self.world.clock())
+        if progress.phase is Phase.ROLLED_BACK:
+            return (
+                Health.DEGRADED,
+                progress.because,
+            )  # `tend` condemns, when the deploy that waits here is done
         if pooled.wish == version.build_id:
             self._settle(key, version, progress)
-        if progress.phase is Phase.ROLLED_BACK:
-            return Health.DEGRADED, progress.because
         return Health.HEALTHY, ""
 
     def _note_last(self, pooled: Pooled, version: PoolVersion) -> None:
@@ -349,6 +353,7 @@ class Rollouts:
                 try:
                     if self._is_due(key):
                         busy = await self.tend(key) or busy
+                        self._seen[key] = self._next_look(key)
                 except TemporalAwayError as error:
                     self._away(key, str(error))
                     break  # the others would not be answered either, and each question takes its time
@@ -359,11 +364,23 @@ class Rollouts:
                 await asyncio.wait_for(self._look.wait(), _BUSY_S if busy else _IDLE_S)
 
     def _is_due(self, key: Key) -> bool:
-        """Not each pool at each look: a host may have hundreds, and Temporal answers a few such questions."""
+        """Not each pool at each look: a host may have thousands, and Temporal answers a few such
+        questions."""
         pooled, version = self.pools.get(key), self.world.pool_versions.get(key)
-        if pooled is None or version is None or pooled.wish or pooled.newest != version.version:
+        newest = version.version if version is not None else ""
+        if (pooled is not None and pooled.wish) or self._seen.get(key, ("", 0.0))[0] != newest:
             return True
-        return time.monotonic() >= pooled.due
+        return time.monotonic() >= self._seen[key][1]
+
+    def _next_look(self, key: Key) -> tuple[str, float]:
+        """The pool version that was looked at, and when to look again by itself (monotonic seconds)."""
+        pooled, version = self.pools.get(key), self.world.pool_versions.get(key)
+        newest = version.version if version is not None else ""
+        leaving = bool(self.world.pools.kept(key))
+        leaving = leaving or (
+            pooled is not None and pooled.seen is not None and len(pooled.seen.versions) > 1
+        )
+        return newest, time.monotonic() + (_IDLE_S if leaving else _QUIET_S)
 
     async def close(self) -> None:
         """Stop serving rollouts; whoever serves them next goes on."""
@@ -401,9 +418,6 @@ class Rollouts:
             await self._follow(key, version)
         await self._tidy(key, seen, version)
         self._tell(key, version)
-        pooled.newest = version.version if version is not None else ""
-        settled = len(seen.versions) <= 1 and not world.pools.kept(key)
-        pooled.due = time.monotonic() + (_QUIET_S if settled else _IDLE_S)
         return bool(pooled.wish)
 
     async def look(self, key: Key) -> Pooled:
@@ -431,9 +445,9 @@ class Rollouts:
         if version is None or self.world.coming[key] or self.world.pool_locks[key].locked():
             return
         await self._learn(key[0])
-        pooling = Pooling(self.world)
-        if version.deployment != self.world.deployment(key, pooling.members(key)):
-            await pooling.refresh(key)
+        receipts = [self.world.receipts[name] for name in version.members if name in self.world.receipts]
+        if version.deployment != self.world.deployment(key, receipts):
+            await Pooling(self.world).refresh(key)
             self.later(key, back=False)
             await self.world.worker.sync()
 
@@ -480,7 +494,13 @@ class Rollouts:
         return tuple(r.workflow_id for r in bad), bad[0].condemned
 
     def _settle(self, key: Key, version: PoolVersion, progress: Progress) -> None:
-        """A rollout is over: its workflows are healthy, or those that it failed for are condemned."""
+        """A rollout is over: its workflows are healthy, or those that it failed for are condemned. Not while
+        a deploy of theirs is under way, whose record does not name the release yet."""
+        moving = (Status.DEPLOYING, Status.ROLLING_BACK)
+        if progress.phase is Phase.ROLLED_BACK and any(
+            self.world.record(name).status in moving for name in progress.guilty
+        ):
+            return
         self._unwish(key)
         pool = "/".join(key)
         say = log.get().warning if progress.phase is Phase.ROLLED_BACK else log.get().info
@@ -587,11 +607,29 @@ class Rollouts:
             concerned = {name for name in pooled.order.workflows if name in version.members}
             for name in concerned:
                 world.rolling[name] = _health(pooled.progress, world.clock())
+        astray = self._astray(pooled, version)
+        for name in version.members if version is not None and astray else ():
+            concerned.add(name)
+            world.rolling[name] = (Health.DEGRADED, f"rollout: {astray}")
         for name in version.members if version is not None else ():
             if name not in concerned and world.rolling.pop(name, None) is not None:
                 record = world.record(name)
                 if record.health_reason.startswith("rollout: ") and record.status in _UP:
                     world.set_health(name, Health.HEALTHY)
+
+    def _astray(self, pooled: Pooled, version: PoolVersion | None) -> str:
+        """Why what is deployed here gets no new executions, though no rollout of it is under way; '' where it
+        does, or where that may be over in a moment."""
+        seen, now = pooled.seen, self.world.clock()
+        mine = version is None or seen is None or seen.current in ("", version.build_id)
+        if mine or pooled.wish or version is None or seen is None:
+            pooled.astray = 0.0
+            return ""
+        pooled.astray = pooled.astray or now
+        if now - pooled.astray < _ASTRAY_S:
+            return ""
+        here = f"{version.build_id}, which is deployed here"
+        return f"new executions go to version {seen.current}, and not to {here}"
 
     def _away(self, key: Key, problem: str) -> None:
         pooled = self.pools.get(key)

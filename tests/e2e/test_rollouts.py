@@ -632,3 +632,42 @@ async def test_a_worker_of_its_own_becomes_a_version_where_its_spec_asks_for_it(
     await deploy(host, own("two"))
     assert await run_workflow(client, "own", False, queue="own") == "two two"
     assert await finish(opened) == "one one"
+
+
+async def test_a_gate_before_any_traffic_keeps_the_old_code_at_all_times(host: Host, client: Client) -> None:
+    gate = {"workflow": "first", "input": False, "timeout": "20s"}
+    await host.serving("first.json", waiter("first", "one"))
+    before = host.release("first")
+    async with load(client, "first") as results:
+        host.put("first.json", failing(waiter("first", "two", rollout={"gate": gate})))
+        await host.until_status("first", "ROLLED_BACK")
+        await asyncio.sleep(1)
+    assert {str(result) for result in results} == {"one one"}
+    assert host.release("first") == before
+    assert host.status("first")["lastError"]["reason"] == "GateFailed"
+
+
+async def test_a_failed_gate_waits_for_a_person_and_can_be_run_again(host: Host, client: Client) -> None:
+    """The gate asks the activities, and those can be mended without a new version of the workflow code."""
+    gate = {"workflow": "again", "input": False, "timeout": "20s", "onFailure": "pause"}
+    await host.serving("again.json", waiter("again", "one"))
+    bad = waiter("again", "two", rollout={"gate": gate})
+    fail = "throw ApplicationFailure.nonRetryable('the ledger is down');"
+    mended = bad["activitiesCode"]
+    bad["activitiesCode"] = "import { ApplicationFailure } from '@temporalio/activity';\n" + mended.replace(
+        "return 'two';", fail
+    )
+    host.put("again.json", bad)
+    found = await until_phase(host, "again", "paused")
+    assert "the ledger is down" in found["rollout"]["because"]
+    await host.until_status("again", "DEPLOYED", health="Degraded")
+    assert await sample(client, "again", 20) == {"one one": 20}
+    host.put("again.json", {**bad, "activitiesCode": mended})
+    await host.until("the activities are served", lambda: _release_count(host, "again") >= 3)
+    assert host.cli("gate", "retry", "again").returncode == 0
+    await until_phase(host, "again", "promoted")
+    assert await sample(client, "again", 20) == {"two two": 20}
+
+
+def _release_count(host: Host, name: str) -> int:
+    return host.history(name).count("DEPLOYED")
