@@ -664,7 +664,7 @@ async def test_a_failed_gate_waits_for_a_person_and_can_be_run_again(host: Host,
     assert await sample(client, "again", 20) == {"one one": 20}
     host.put("again.json", {**bad, "activitiesCode": mended})
     await host.until("the activities are served", lambda: _release_count(host, "again") >= 3)
-    assert host.cli("gate", "retry", "again").returncode == 0
+    steer(host, "again", "retry-gate")
     await until_phase(host, "again", "promoted")
     assert await sample(client, "again", 20) == {"two two": 20}
 
