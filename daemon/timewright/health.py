@@ -68,6 +68,7 @@ class HealthWatch:
         self.serving = serving
         if serving.reachable:
             self.world.plain = serving.plain
+        self.world.polling = frozenset(slot.version for slot in serving.slots if slot.state == "polling")
         skip = busy_before | set(busy())
         everything = serving
         serving = replace(serving, slots=tuple(slot for slot in serving.slots if not slot.kept))

@@ -41,7 +41,7 @@ from timewright.world import World
 if TYPE_CHECKING:
     from temporalio.client import WorkflowHandle
 
-_FACT: Final = "rollouts"
+_FACT: Final = "rollout:"  # and the pool: a row for each rollout that is ours to follow
 _BUSY_S = 0.5  # between two looks while a rollout is under way
 _IDLE_S = 5.0  # where old versions are on their way out
 _LONG_WAIT_S = 300.0  # for hosts, before that is worth a word
@@ -92,7 +92,7 @@ class Rollouts:
         self._look = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[Key, tuple[str, float]] = {}
-        for name, row in (world.state.fact(_FACT) or {}).items():
+        for name, row in world.state.facts(_FACT).items():
             namespace, _, queue = name.partition("/")
             self.pools[namespace, queue] = Pooled(row["build"], row["back"])
             for workflow_id in row["workflows"]:
@@ -206,7 +206,7 @@ class Rollouts:
         await self._serve(key[0])
         seen = pooled.seen = await world.deployments.describe(key[0], version.deployment)
         order = pooled.order = self._order(key, version, seen, back=pooled.back)
-        self._store()
+        self._store(key)
         client = await world.deployments.client(key[0])
         if seen.current == version.build_id:
             await self._end_others(key, seen, version.build_id)
@@ -368,6 +368,13 @@ class Rollouts:
         questions."""
         pooled, version = self.pools.get(key), self.world.pool_versions.get(key)
         newest = version.version if version is not None else ""
+        if (
+            pooled is not None
+            and pooled.wish
+            and pooled.progress is None
+            and newest not in self.world.polling
+        ):
+            return bool(self.world.pools.kept(key)) and time.monotonic() >= self._seen.get(key, ("", 0.0))[1]
         if (pooled is not None and pooled.wish) or self._seen.get(key, ("", 0.0))[0] != newest:
             return True
         return time.monotonic() >= self._seen[key][1]
@@ -464,6 +471,8 @@ class Rollouts:
         )
         progress = await self._progress(handle)
         if progress is None or (progress.phase.over and self._stale(pooled, progress)):
+            if version.version not in self.world.polling:
+                return  # it begins when it is served: not before, or it would wait for itself
             if await self._begin(key, version, forced=False) is None:
                 return
             progress = await self._progress(handle)
@@ -642,23 +651,19 @@ class Rollouts:
         pooled = self.pools.setdefault(key, Pooled())
         if (pooled.wish, pooled.back) != (build_id, back):
             pooled.wish, pooled.back, pooled.progress, pooled.order = build_id, back, None, None
-            self._store()
+            self._store(key)
 
     def _unwish(self, key: Key) -> None:
         self.pools[key].wish = ""
-        self._store()
+        self._store(key)
 
-    def _store(self) -> None:
-        wished = {"/".join(key): one for key, one in self.pools.items() if one.wish}
-        rows = {
-            name: {
-                "build": one.wish,
-                "back": one.back,
-                "workflows": list(one.order.workflows) if one.order is not None else [],
-            }
-            for name, one in wished.items()
-        }
-        self.world.state.set_fact(_FACT, rows)
+    def _store(self, key: Key) -> None:
+        one, name = self.pools[key], f"{_FACT}{'/'.join(key)}"
+        if not one.wish:
+            self.world.state.drop_fact(name)
+            return
+        concerned = list(one.order.workflows) if one.order is not None else []
+        self.world.state.set_fact(name, {"build": one.wish, "back": one.back, "workflows": concerned})
 
     async def _progress(self, handle: WorkflowHandle[Any, Progress]) -> Progress | None:
         found = await self._describe(handle)

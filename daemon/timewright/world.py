@@ -75,6 +75,7 @@ class World:
     bad: dict[tuple[str, str], str] = field(default_factory=dict)  # (workflow id, digest) → why
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     versioning: bool | None = None  # whether the server has Worker Versioning; None: not known yet
+    polling: frozenset[str] = frozenset()  # pool versions that the worker host served at the last look
     plain: bool = False  # the worker host only knows the reload call: it has no Versions
     # Workflow id → the health that its rollout gives it, and how far that is.
     rolling: dict[str, tuple[Health, str]] = field(default_factory=dict)

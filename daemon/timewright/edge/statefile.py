@@ -406,6 +406,14 @@ class StateFile:
             return json.loads(row["value"])
         return None
 
+    def facts(self, prefix: str) -> dict[str, Any]:
+        """The facts whose names begin so, by the rest of the name."""
+        rows = self._rows("SELECT name, value FROM facts WHERE substr(name, 1, ?) = ?", len(prefix), prefix)
+        return {row["name"][len(prefix) :]: json.loads(row["value"]) for row in rows}
+
+    def drop_fact(self, name: str) -> None:
+        self._db.execute("DELETE FROM facts WHERE name = ?", [name])
+
     def set_fact(self, name: str, value: Any) -> None:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", [name, json.dumps(value)])
 
