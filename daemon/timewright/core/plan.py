@@ -92,9 +92,9 @@ def _revert(record: Record, observed: Observed) -> Action:
     if not earlier:
         because = f"{record.condemned}; there is no earlier release to go back to"
         return Hold(record.workflow_id, Reason.HEALTH_CHECK_FAILED, because)
-    return Revert(
-        record.workflow_id, earlier, f"release {record.applied[:SHORT]} is not healthy: {record.condemned}"
-    )
+    rolled = record.condemned.startswith((f"{Reason.GATE_FAILED}:", f"{Reason.ROLLOUT_FAILED}:"))
+    what = "is taken back" if rolled else "is not healthy"
+    return Revert(record.workflow_id, earlier, f"release {record.applied[:SHORT]} {what}: {record.condemned}")
 
 
 def _refuse_bad(spec: Wanted, why: str) -> Refuse:
