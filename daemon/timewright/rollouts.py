@@ -118,7 +118,7 @@ class Rollouts:
 
     async def _learn(self, namespace: str) -> None:
         """Ask once what the server can do; one that is away is asked again later."""
-        if self.world.versioning is None and self.world.config.rollout.strategy != Strategy.OFF:
+        if self.world.versioning is None:
             supported = await self.world.deployments.supported(namespace)
             if supported is not None:
                 self.world.learn_versioning(supported)
