@@ -16,6 +16,7 @@ from temporalio import activity
 from temporalio.client import WorkflowFailureError
 from temporalio.common import PinnedVersioningOverride, WorkerDeploymentVersion, WorkflowIDReusePolicy
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
 from timewright.core.deployments import Deployment, hosts_of, rollout_id
 from timewright.core.orders import Ask, Closed, Look, Order, missing_hosts, why_bad
@@ -157,6 +158,10 @@ class RolloutActs:
             )
         except WorkflowAlreadyStartedError:
             handle = client.get_workflow_handle(name)
+        except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:  # no retry makes that right
+                return Found(False, f"it can't be started: {error.message}")
+            raise
         try:
             await _beating(handle.result())
         except WorkflowFailureError as error:

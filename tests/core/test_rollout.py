@@ -79,6 +79,7 @@ def test_short_forms() -> None:
         ({"gate": {"input": 1}}, "gate.workflow: must name a workflow type"),
         ({"watch": {"query": "up"}}, "watch.above: is missing"),
         ({"watch": {"failureRate": 2}}, "watch.failureRate: must be a number from 0 to 1"),
+        ({"gate": {"workflow": "w", "input": "x" * 70_000}}, "gate.input: is more than 64 KiB"),
         ([], "rollout: must be an object"),
         ({"steps": [{"rampPercentage": n + 1} for n in range(51)]}, "steps: must be a list of at most 50"),
     ],

@@ -19,6 +19,7 @@ from timewright.core.durations import seconds_of
 MOST_STEPS: Final = 50
 _MOST_PAUSE: Final = 30 * 86400.0
 _MOST_GATE: Final = 24 * 3600.0
+_MOST_INPUT: Final = 64 * 1024  # characters of JSON: it travels with the rollout through Temporal
 
 
 class Strategy(StrEnum):
@@ -267,6 +268,8 @@ class RolloutReader:
         if not isinstance(name, str) or not name.strip() or len(name) > 200:
             self._problem((*path, "workflow"), "must name a workflow type of the task queue")
             return None
+        if len(json.dumps(value.get("input"))) > _MOST_INPUT:
+            self._problem((*path, "input"), f"is more than {_MOST_INPUT // 1024} KiB of JSON")
         failure = self._word(value, path, "onFailure", ("rollback", "pause")) or "rollback"
         return Gate(name, value.get("input"), self._span(value, path, "timeout", 300.0, _MOST_GATE), failure)
 
