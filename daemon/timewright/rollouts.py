@@ -92,6 +92,7 @@ class Rollouts:
         self._look = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[Key, tuple[str, float]] = {}
+        self._failing: dict[Key, tuple[str, float]] = {}
         for name, row in world.state.facts(_FACT).items():
             namespace, _, queue = name.partition("/")
             self.pools[namespace, queue] = Pooled(row["build"], row["back"])
@@ -358,7 +359,7 @@ class Rollouts:
                     self._away(key, str(error))
                     break  # the others would not be answered either, and each question takes its time
                 except Exception as error:
-                    log.get().error("rollout", pool="/".join(key), because=str(error), exc_info=error)
+                    self._fails(key, error)
             self._look.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), _BUSY_S if busy else _IDLE_S)
@@ -366,6 +367,8 @@ class Rollouts:
     def _is_due(self, key: Key) -> bool:
         """Not each pool at each look: a host may have thousands, and Temporal answers a few such
         questions."""
+        if time.monotonic() < self._failing.get(key, ("", 0.0))[1]:
+            return False
         pooled, version = self.pools.get(key), self.world.pool_versions.get(key)
         newest = version.version if version is not None else ""
         if (
@@ -378,6 +381,12 @@ class Rollouts:
         if (pooled is not None and pooled.wish) or self._seen.get(key, ("", 0.0))[0] != newest:
             return True
         return time.monotonic() >= self._seen[key][1]
+
+    def _fails(self, key: Key, error: Exception) -> None:
+        """What we did not expect: said once, and tried again later."""
+        if str(error) != self._failing.get(key, ("", 0.0))[0]:
+            log.get().error("rollout", pool="/".join(key), because=str(error), exc_info=error)
+        self._failing[key] = (str(error), time.monotonic() + _QUIET_S)
 
     def _next_look(self, key: Key) -> tuple[str, float]:
         """The pool version that was looked at, and when to look again by itself (monotonic seconds)."""
