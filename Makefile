@@ -46,6 +46,7 @@ lint: setup ## format and mend what can be mended
 bench: setup temporal ## measure against the script that people use today
 	python -m bench.deploy
 	python -m bench.git_push
+	python -m bench.rollout
 
 fuzz: .venv/.ready ## a minute of coverage-guided fuzzing of all that reads documents (FUZZ_SECONDS=600 for more)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'

@@ -671,3 +671,34 @@ async def test_a_failed_gate_waits_for_a_person_and_can_be_run_again(host: Host,
 
 def _release_count(host: Host, name: str) -> int:
     return host.history(name).count("DEPLOYED")
+
+
+async def test_manual_steps_are_taken_one_by_one_and_an_older_rollout_gives_way(
+    host: Host, client: Client
+) -> None:
+    wish = {"strategy": "Manual", "steps": [{"rampPercentage": 10}, {"rampPercentage": 60}]}
+    await host.serving("byhand.json", waiter("byhand", "one", rollout=wish))
+    host.put("byhand.json", waiter("byhand", "two", rollout=wish))
+    first = await until_phase(host, "byhand", "manual")
+    steer(host, "byhand", "promote")
+    await host.until("it has ten percent", lambda: _percent(host, "byhand") == 10)
+    host.put("byhand.json", waiter("byhand", "three", rollout=wish))
+    await host.until("the next one begins", lambda: _build(host, "byhand") != first["rollout"]["buildId"])
+    await until_phase(host, "byhand", "manual")
+    handle = client.get_workflow_handle(first["rollout"]["id"])
+    assert (await asyncio.wait_for(handle.result(), 30))["phase"] == "superseded"
+    steer(host, "byhand", "promote")
+    await host.until("it has ten percent", lambda: _percent(host, "byhand") == 10)
+    steer(host, "byhand", "promote")
+    await host.until("it has sixty percent", lambda: _percent(host, "byhand") == 60)
+    steer(host, "byhand", "promote", full=True)
+    await until_phase(host, "byhand", "promoted")
+    assert await sample(client, "byhand", 20) == {"three three": 20}
+
+
+def _percent(host: Host, name: str) -> float:
+    return float(rollout(host, name)["rollout"]["percent"])
+
+
+def _build(host: Host, name: str) -> str:
+    return str(rollout(host, name)["rollout"]["buildId"])
