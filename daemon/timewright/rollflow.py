@@ -239,22 +239,23 @@ class RolloutFlow:
             self._tell(Phase.RAMPING, because)
 
     async def _undo(self, over: _OverError) -> None:
-        """Give back what was routed, then say how it ended."""
-        if over.phase is Phase.ROLLED_BACK:
-            found = await self._do("undo", Route(self.order, 0.0), previous=self.progress.previous)
-            words = over.because + ("" if found.ok else f"; not taken back: {found.because}")
-            self._tell(
-                over.phase,
-                words,
-                guilty=over.guilty,
-                percent=0.0,
-                ended=self._now(),
-                next_at=0.0,
-                actor=over.actor,
-            )
-            return
-        percent = 100.0 if over.phase is Phase.PROMOTED else 0.0
-        self._tell(over.phase, over.because, percent=percent, ended=self._now(), next_at=0.0)
+        """Give back what was routed, then say how it ended. What gives way, too: a share that nobody watches
+        any more is no rollout."""
+        words = over.because
+        if over.phase is not Phase.PROMOTED:
+            # What gave way says nothing of who is current: the newer rollout does.
+            mine = over.phase is Phase.ROLLED_BACK
+            previous = self.progress.previous if mine else self.order.build_id
+            found = await self._do("undo", Route(self.order, 0.0), previous=previous)
+            words += "" if found.ok else f"; not taken back: {found.because}"
+        self._tell(
+            over.phase,
+            words,
+            guilty=over.guilty,
+            percent=100.0 if over.phase is Phase.PROMOTED else 0.0,
+            ended=self._now(),
+            actor=over.actor,
+        )
 
     # helpers
 

@@ -687,6 +687,7 @@ async def test_manual_steps_are_taken_one_by_one_and_an_older_rollout_gives_way(
     await until_phase(host, "byhand", "manual")
     handle = client.get_workflow_handle(first["rollout"]["id"])
     assert (await asyncio.wait_for(handle.result(), 30))["phase"] == "superseded"
+    await host.until("what gave way has no share", lambda: not _is_ramping(host, "byhand"))
     steer(host, "byhand", "promote")
     await host.until("it has ten percent", lambda: _percent(host, "byhand") == 10)
     steer(host, "byhand", "promote")
@@ -694,6 +695,10 @@ async def test_manual_steps_are_taken_one_by_one_and_an_older_rollout_gives_way(
     steer(host, "byhand", "promote", full=True)
     await until_phase(host, "byhand", "promoted")
     assert await sample(client, "byhand", 20) == {"three three": 20}
+
+
+def _is_ramping(host: Host, name: str) -> bool:
+    return any(one["status"] == "Ramping" for one in rollout(host, name)["versions"])
 
 
 def _percent(host: Host, name: str) -> float:
