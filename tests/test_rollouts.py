@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,7 +84,7 @@ async def make_current(bench: Bench, temporal: Scripted) -> str:
     versions = [replace(one, status=Routing.DRAINING) for one in temporal.seen.versions]
     versions = [one for one in versions if one.build_id != newest]
     temporal.seen = Deployment("one", current=newest, versions=(*versions, Version(newest, Routing.CURRENT)))
-    bench.reconciler.rollouts._unwish(KEY)
+    bench.reconciler.rollouts._unwish(KEY, newest)
     await bench.reconciler.rollouts.tend(KEY)
     return newest
 
@@ -214,3 +215,22 @@ async def test_an_enforced_replay_without_temporal_is_tried_again(bench: Bench, 
     assert failure is not None
     assert (failure.reason, failure.transient) == (Reason.REPLAY_UNAVAILABLE, True)
     assert where(bench).retry_at is not None
+
+
+async def test_a_deploy_in_the_middle_of_a_look_keeps_its_rollout(
+    bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    describe = temporal.describe
+
+    async def slow(namespace: str, name: str) -> Deployment:
+        monkeypatch.setattr(temporal, "describe", describe)
+        await deploy(bench, "y")  # while the look waits for Temporal
+        return await describe(namespace, name)
+
+    monkeypatch.setattr(temporal, "describe", slow)
+    with suppress(TemporalAwayError):
+        await bench.reconciler.rollouts.tend(KEY)
+    assert bench.reconciler.rollouts.pools[KEY].wish == build(bench)

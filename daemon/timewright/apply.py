@@ -15,7 +15,7 @@ from timewright.core.differences import Kind
 from timewright.core.digest import SHORT
 from timewright.core.errors import DeployError, Reason
 from timewright.core.pins import why_pinned
-from timewright.core.replays import ENFORCE, mode_of, refusal
+from timewright.core.replays import AUTO, ENFORCE, WARN, mode_of, refusal
 from timewright.core.retry import Backoff
 from timewright.core.rollout import rollout_of
 from timewright.core.state import Failure, Health, Pin, Pinned, Record, Status
@@ -39,6 +39,7 @@ class Applier:
 
     def __init__(self, world: World, rollouts: Rollouts) -> None:
         self.world = world
+        self.rollouts = rollouts
         self.live = GoLive(world, rollouts)
         self.replays = ReplayGate(world)
         self.builder = Builder(world)
@@ -120,10 +121,13 @@ class Applier:
         world = self.world
         if previous is not None and (previous.bundle, previous.sdk) == (receipt.bundle, receipt.sdk):
             return ()
+        await self.rollouts.learn(receipt.namespace)
         said = rollout_of(receipt.rollout).replay
         versioned = bool(world.deployment((receipt.namespace, receipt.task_queue), [receipt]))
         pinned = versioned and versioning_of(receipt, world.config.rollout.versioning) == "PINNED"
         mode = mode_of(said, world.config.replay.mode, pinned=pinned)
+        if previous is None and not said and mode == ENFORCE and world.config.replay.mode == AUTO:
+            mode = WARN  # what ran before us ran other code, perhaps: nothing of ours is at stake
         with timed(timings, "replay"):
             report = await self.replays.check(receipt, mode)
         if report.blocks:

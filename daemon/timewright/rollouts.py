@@ -48,6 +48,7 @@ _LONG_WAIT_S = 300.0  # for hosts, before that is worth a word
 _ASTRAY_S = 15.0
 _QUIET_S = 20.0  # where there is nothing but the current version
 _ASK_S = 3.0
+_TRIES = 5
 _SETTLE_S = 10.0  # that Temporal's list of open executions may be late
 _UP = (Status.DEPLOYED, Status.ROLLED_BACK)
 
@@ -105,7 +106,7 @@ class Rollouts:
         """Raises DeployError where Temporal has no room for one more Version: it is tried again later."""
         version = self.world.pool_versions.get(key)
         if version is None or not version.deployment:
-            await self._learn(key[0])
+            await self.learn(key[0])
             return
         with suppress(TemporalAwayError):
             seen = await self.world.deployments.describe(key[0], version.deployment)
@@ -117,7 +118,7 @@ class Rollouts:
                     " are deleted as Temporal lets go of them",
                 )
 
-    async def _learn(self, namespace: str) -> None:
+    async def learn(self, namespace: str) -> None:
         """Ask once what the server can do; one that is away is asked again later."""
         if self.world.versioning is None:
             supported = await self.world.deployments.supported(namespace)
@@ -211,7 +212,7 @@ class Rollouts:
         client = await world.deployments.client(key[0])
         if seen.current == version.build_id:
             await self._end_others(key, seen, version.build_id)
-            self._unwish(key)
+            self._unwish(key, version.build_id)
             return None
         name = rollout_id(version.deployment, version.build_id)
         handle = client.get_workflow_handle_for(_result_type(), name)
@@ -422,12 +423,13 @@ class Rollouts:
         await self._serve(key[0])
         seen = pooled.seen = await world.deployments.describe(key[0], name)
         pooled.problem = ""
+        version = world.pool_versions.get(key)  # a deploy may have made another one meanwhile
         if version is None or not version.deployment:
             await self._let_go(key, seen)
         elif pooled.wish == version.build_id:
             await self._follow(key, version)
         elif pooled.wish:
-            self._unwish(key)
+            self._unwish(key, pooled.wish)
         elif not seen.current and not seen.ramping and not self._condemned(version):
             # Temporal has forgotten, or somebody has unset it: new executions would wait for ever.
             self._wish(key, version.build_id, back=False)
@@ -460,7 +462,7 @@ class Rollouts:
         loses them."""
         if version is None or self.world.coming[key] or self.world.pool_locks[key].locked():
             return
-        await self._learn(key[0])
+        await self.learn(key[0])
         receipts = [self.world.receipts[name] for name in version.members if name in self.world.receipts]
         if version.deployment != self.world.deployment(key, receipts):
             await Pooling(self.world).refresh(key)
@@ -485,6 +487,8 @@ class Rollouts:
             if await self._begin(key, version, forced=False) is None:
                 return
             progress = await self._progress(handle)
+        if pooled.wish != version.build_id:
+            return  # a newer one is wished for by now
         pooled.progress = progress
         if pooled.order is None and pooled.seen is not None:
             pooled.order = self._order(key, version, pooled.seen, back=pooled.back)
@@ -519,7 +523,7 @@ class Rollouts:
             self.world.record(name).status in moving for name in progress.guilty
         ):
             return
-        self._unwish(key)
+        self._unwish(key, version.build_id)
         pool = "/".join(key)
         say = log.get().warning if progress.phase is Phase.ROLLED_BACK else log.get().info
         say(
@@ -542,13 +546,20 @@ class Rollouts:
 
     async def _let_go(self, key: Key, seen: Deployment) -> None:
         """Nothing of this pool has Versions any more: new executions don't go to the last one."""
-        if not seen.current and not seen.ramping:
-            return
-        with suppress(ChangedError, ManagedError):
-            if seen.ramping:
-                await self.world.deployments.set_ramp(key[0], seen, "", 0.0)
-            else:
-                await self.world.deployments.set_current(key[0], seen, "")
+        deployments = self.world.deployments
+        for _ in range(_TRIES):
+            if not seen.current and not seen.ramping:
+                return
+            try:
+                if seen.ramping:
+                    await deployments.set_ramp(key[0], seen, "", 0.0)
+                else:
+                    await deployments.set_current(key[0], seen, "")
+            except ManagedError:
+                return
+            except ChangedError:
+                await asyncio.sleep(0.1)
+            seen = await deployments.describe(key[0], seen.name)
 
     # old versions --------------------------------------------------------------------------------
 
@@ -662,9 +673,11 @@ class Rollouts:
             pooled.wish, pooled.back, pooled.progress, pooled.order = build_id, back, None, None
             self._store(key)
 
-    def _unwish(self, key: Key) -> None:
-        self.pools[key].wish = ""
-        self._store(key)
+    def _unwish(self, key: Key, build_id: str) -> None:
+        """It is over; what was wished for since stays."""
+        if self.pools[key].wish == build_id:
+            self.pools[key].wish = ""
+            self._store(key)
 
     def _store(self, key: Key) -> None:
         one, name = self.pools[key], f"{_FACT}{'/'.join(key)}"
