@@ -428,7 +428,7 @@ async def test_many_deploys_never_come_near_temporals_limit_of_versions(
             quick = {"ROLLOUT_SUNSET_S": "1", "ROLLOUT_KEEP": "1", "HEALTH_POLLERS": "false"}
             host.settings = {f"TIMEWRIGHT_{name}": value for name, value in quick.items()}
             await host.serving("many.json", waiter("many", "v0"))
-            most, began, deploys = 0, time.monotonic(), int(os.environ.get("DEPLOYS", "12"))
+            most, began, deploys = 0, time.monotonic(), int(os.environ.get("DEPLOYS", "8"))
             for number in range(1, deploys + 1):
                 await deploy(host, waiter("many", f"v{number}"))
                 most = max(most, len(rollout(host, "many")["versions"]))

@@ -1,7 +1,8 @@
-"""A repository with 5,000 specs, of which a commit changes one."""
+"""A repository with many specs, of which a commit changes one. SPECS=5000 for as many as people have."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from tests.e2e.githost import GitHost
 from tests.e2e.specs import greeter
 
-SPECS = 5000
+SPECS = int(os.environ.get("SPECS", "1500"))
 ONE, OTHER = SPECS // 2, SPECS // 2 + 1
 
 
@@ -45,7 +46,7 @@ def _stages(host: GitHost) -> dict[str, float]:
 
 @pytest.mark.quiet
 @pytest.mark.timeout(1500)
-async def test_of_5000_specs_only_the_one_that_a_commit_changed_is_read_and_compiled(
+async def test_of_many_specs_only_the_one_that_a_commit_changed_is_read_and_compiled(
     git_host: GitHost, tmp_path: Path
 ) -> None:
     host, remote = git_host, git_host.remote
