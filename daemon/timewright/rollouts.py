@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _FACT: Final = "rollout:"  # and the pool: a row for each rollout that is ours to follow
 _BUSY_S = 0.5  # between two looks while a rollout is under way
+_DESCRIBE_S = 2.0  # between two questions for the whole Deployment, then
 _IDLE_S = 5.0  # where old versions are on their way out
 _LONG_WAIT_S = 300.0  # for hosts, before that is worth a word
 _ASTRAY_S = 15.0
@@ -78,6 +79,7 @@ class Pooled:
     problem: str = ""
     last: Told | None = None
     told: str = ""
+    asked: float = 0.0  # when Temporal was last asked by `tend` (monotonic)
     looked: float = 0.0  # when it was last asked for by a face (monotonic)
     astray: float = 0.0  # since when executions go to another version than ours (seconds since the epoch)
 
@@ -211,6 +213,7 @@ class Rollouts:
         self._store(key)
         client = await world.deployments.client(key[0])
         if seen.current == version.build_id:
+            await self._unramp(key, seen, version.build_id)
             await self._end_others(key, seen, version.build_id)
             self._unwish(key, version.build_id)
             return None
@@ -232,6 +235,21 @@ class Rollouts:
             result_type=Progress,
             static_summary=f"{order.strategy} of {', '.join(order.workflows[:5]) or version.build_id}",
         )
+
+    async def _unramp(self, key: Key, seen: Deployment, build_id: str) -> None:
+        """Nothing but what is current gets new executions, from now on: the rollout that ramped may be on
+        another host, or slow."""
+        for _ in range(_TRIES):
+            if not seen.ramping or seen.current != build_id:
+                return
+            try:
+                await self.world.deployments.set_ramp(key[0], seen, "", 0.0)
+                return
+            except ManagedError:
+                return
+            except ChangedError:
+                await asyncio.sleep(0.1)
+            seen = await self.world.deployments.describe(key[0], seen.name)
 
     async def _end_others(self, key: Key, seen: Deployment, build_id: str) -> None:
         """We go back to what is current: rollouts of other versions end, and give back what they have."""
@@ -421,7 +439,11 @@ class Rollouts:
             return False
         pooled = self.pools.setdefault(key, Pooled())
         await self._serve(key[0])
-        seen = pooled.seen = await world.deployments.describe(key[0], name)
+        seen, now = pooled.seen, time.monotonic()
+        fresh = seen is None or seen.name != name or not pooled.wish or now - pooled.asked >= _DESCRIBE_S
+        if seen is None or fresh:
+            seen = pooled.seen = await world.deployments.describe(key[0], name)
+            pooled.asked = now
         pooled.problem = ""
         version = world.pool_versions.get(key)  # a deploy may have made another one meanwhile
         if version is None or not version.deployment:
@@ -434,7 +456,8 @@ class Rollouts:
             # Temporal has forgotten, or somebody has unset it: new executions would wait for ever.
             self._wish(key, version.build_id, back=False)
             await self._follow(key, version)
-        await self._tidy(key, seen, version)
+        if fresh:
+            await self._tidy(key, seen, version)
         self._tell(key, version)
         return bool(pooled.wish)
 
@@ -451,7 +474,8 @@ class Rollouts:
             client = await self.world.deployments.client(key[0])
             name = rollout_id(version.deployment, version.build_id)
             progress = await self._progress(client.get_workflow_handle_for(_result_type(), name))
-            if progress is not None:
+            last = pooled.last.progress.started if pooled.last is not None else 0.0
+            if progress is not None and progress.started >= last:
                 order = pooled.order or self._order(key, version, seen, back=pooled.back)
                 pooled.last = Told(version.build_id, order, progress)
         await self._count(key, pooled, seen, all_of_them=True)
@@ -485,6 +509,9 @@ class Rollouts:
             if version.version not in self.world.polling:
                 return  # it begins when it is served: not before, or it would wait for itself
             if await self._begin(key, version, forced=False) is None:
+                if progress is not None:  # it has ended well since Temporal was asked
+                    pooled.progress = progress
+                    self._note_last(pooled, version)
                 return
             progress = await self._progress(handle)
         if pooled.wish != version.build_id:

@@ -6,6 +6,7 @@ Source: the WorkflowService API of server 1.29 (DescribeWorkerDeployment and its
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -25,6 +26,7 @@ _STATUSES = {
     5: Routing.DRAINED,
 }
 _TIMEOUT = timedelta(seconds=5)
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 _FRESH_S = 75.0  # a poll is renewed each minute
 
 
@@ -46,6 +48,7 @@ class Deployments:
     def __init__(self, temporal: Temporal, identity: str) -> None:
         self.temporal = temporal
         self.identity = identity
+        self._one_by_one: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def client(self, namespace: str) -> Client:
         """Raises TemporalAwayError."""
@@ -76,10 +79,9 @@ class Deployments:
         from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
         from temporalio.service import RPCError, RPCStatusCode
 
-        service = (await self.client(namespace)).workflow_service
         request = DescribeWorkerDeploymentRequest(namespace=namespace, deployment_name=name)
         try:
-            found = await service.describe_worker_deployment(request, timeout=_TIMEOUT)
+            found = await self._ask(namespace, name, request)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return Deployment(name)
@@ -95,6 +97,24 @@ class Deployments:
             token=found.conflict_token,
             versions=tuple(_version(row) for row in info.version_summaries),
         )
+
+    async def _ask(self, namespace: str, name: str, request: Any) -> Any:
+        """Temporal answers these by a query of a workflow of its own, and holds one that waits: another one
+        is refused (RESOURCE_EXHAUSTED). So ours come one by one, and one that is refused comes again."""
+        from temporalio.service import RPCError, RPCStatusCode
+
+        lock = self._one_by_one.setdefault((namespace, name), asyncio.Lock())
+        for pause in (*_PAUSES, None):
+            try:
+                async with lock:
+                    service = (await self.client(namespace)).workflow_service
+                    return await service.describe_worker_deployment(request, timeout=_TIMEOUT)
+            except RPCError as error:
+                busy = error.status is RPCStatusCode.RESOURCE_EXHAUSTED or "buffer is full" in error.message
+                if pause is None or not busy:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError  # the last one returns or raises
 
     async def queues(self, namespace: str, name: str, build_id: str) -> frozenset[str]:
         """The task queues on which workers of a Version have polled. Raises TemporalAwayError."""
