@@ -185,6 +185,8 @@ class Rollouts:
         if progress is None:
             return
         pooled.last = Told(version.build_id, pooled.order, progress)
+        if last is None or last.progress.phase is not progress.phase:
+            pooled.asked = pooled.looked = 0.0  # shares have changed: what is known of them is old
         same = last is not None and last.build_id == version.build_id
         before = str(last.progress.phase) if last is not None and same else ""
         if pooled.order is None or before == progress.phase or not progress.because:
@@ -702,9 +704,12 @@ class Rollouts:
 
     def _unwish(self, key: Key, build_id: str) -> None:
         """It is over; what was wished for since stays."""
-        if self.pools[key].wish == build_id:
-            self.pools[key].wish = ""
+        pooled = self.pools[key]
+        if pooled.wish == build_id:
+            pooled.wish = ""
             self._store(key)
+            for workflow_id in pooled.order.workflows if pooled.order is not None else ():
+                self.world.rolling.pop(workflow_id, None)
 
     def _store(self, key: Key) -> None:
         one, name = self.pools[key], f"{_FACT}{'/'.join(key)}"

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from timewright.edge.deployments import Deployments
+from timewright.edge.temporal import Temporal
 from timewright.rollflow import RolloutFlow
 
 from tests.e2e.host import REPO, Host, TemporalServer, run_workflow, running_host, until_async
@@ -414,6 +416,12 @@ async def test_an_undeployed_pool_takes_no_new_executions_and_its_open_ones_end(
     opened = await begin(client, "leaving")
     await asyncio.sleep(1)
     assert host.cli("undeploy", "leaving").returncode == 0
+    service = Deployments(Temporal(host.temporal), "timewright")
+
+    async def is_let_go() -> bool:
+        return not (await service.describe("default", "leaving")).current
+
+    await until_async("new executions don't go to it", is_let_go)
     assert await finish(opened) == "one one"
 
 

@@ -193,7 +193,6 @@ class Deployments:
             identity=self.identity,
             # Queues that only an older Version knows are none of this one: a workflow moved, or went.
             ignore_missing_task_queues=True,
-            allow_no_pollers=not build_id,
         )
         await self._change(namespace, "set_worker_deployment_current_version", request)
 
