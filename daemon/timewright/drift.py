@@ -60,6 +60,7 @@ class DriftWatch:
         self.tree = TreeWatch(self._hint)
         self._wake = wake
         self._round = 0
+        self._looked: dict[str, str] = {}  # workflow id → digest of the release that was looked at
         self._hints: set[str] = set()
         self._hinted = asyncio.Event()
 
@@ -115,7 +116,9 @@ class DriftWatch:
         records = [record for record in self._live() if record.workflow_id in names]
         pools = await self._look_at_pools() if records else {}
         for record in records:
-            await self._check_one(record, busy, pools, full=False)
+            # The first look at a release reads it: what was changed before we watched it left no trace.
+            new = self._looked.get(record.workflow_id) != record.applied
+            await self._check_one(record, busy, pools, full=new)
 
     async def _try(self, work: Any) -> None:
         """A look that fails by our own fault is said and done again; the watch goes on."""
@@ -152,6 +155,7 @@ class DriftWatch:
         if receipt is not None and receipt.release == release:
             found += [*filter(None, [pools.get((receipt.namespace, receipt.task_queue))])]
         self.tree.watch(workflow_id, self.world.releases.folders(workflow_id, release))
+        self._looked[workflow_id] = record.applied
         self._note(workflow_id, release, lines(found))
 
     def _mark(self, workflow_id: str) -> _Mark:
