@@ -26,7 +26,7 @@ from timewright.edge.pools import Key
 from timewright.edge.releases import Receipt
 from timewright.edge.treewatch import ALL, TreeWatch
 from timewright.views import View
-from timewright.world import World
+from timewright.world import Change, World
 
 #: Each release is read in full every so many rounds, the others by their stamps (edge/inspection.py).
 FULL_EVERY: Final = 12
@@ -63,6 +63,7 @@ class DriftWatch:
         self._looked: dict[str, str] = {}  # workflow id → digest of the release that was looked at
         self._hints: set[str] = set()
         self._hinted = asyncio.Event()
+        world.listeners.append(self._on_change)
 
     async def run(self, busy: Busy = tuple) -> None:
         """Look now and then, until cancelled."""
@@ -91,6 +92,11 @@ class DriftWatch:
             await self._check_one(record, busy, pools, full=turn == self._round % FULL_EVERY)
 
     # hints -------------------------------------------------------------------------------------
+
+    def _on_change(self, change: Change) -> None:
+        """A release that comes to rest is looked at, and watched from then on."""
+        if change.kind == "status" and change.after.status in _AT_REST:
+            self._hint(change.after.workflow_id)
 
     def _hint(self, workflow_id: str) -> None:
         self._hints.add(workflow_id)
