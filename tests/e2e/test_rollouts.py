@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -141,7 +142,9 @@ async def replayed(client: Client, found: dict[str, Any], name: str) -> None:
     if os.environ.get("UPDATE_HISTORIES"):
         folder = REPO / "tests" / "histories"
         folder.mkdir(exist_ok=True)
-        (folder / f"{name}.json").write_text(history.to_json() + "\n")
+        # Without stack traces: they would put this machine's paths into the repository.
+        text = re.sub(r'"stackTrace": "(?:[^"\\\\]|\\\\.)*"', '"stackTrace": ""', history.to_json())
+        (folder / f"{name}.json").write_text(text + "\n")
 
 
 @asynccontextmanager
