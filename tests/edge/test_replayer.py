@@ -163,6 +163,9 @@ async def test_a_process_that_says_nothing_is_killed_and_the_rest_goes_on(
     tmp_path: Path, empty: Path, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timewright.edge.replayer._GRACE_S", 0.5)
+    monkeypatch.setattr(
+        "timewright.edge.replayer._Run._cage", lambda _: None
+    )  # it may leave no mark in a cage
     mark = tmp_path / "hung"
     script = (
         f"const fs = require('fs'); {READY} if (fs.existsSync('{mark}')) {{ {ANSWER} process.exit(0); }}"
@@ -193,8 +196,9 @@ async def test_the_replayer_sees_no_environment_of_ours(
 
 
 async def test_a_cancelled_deploy_leaves_no_replayer_behind(
-    tmp_path: Path, empty: Path, history: History
+    tmp_path: Path, empty: Path, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("timewright.edge.replayer._Run._cage", lambda _: None)  # for its mark
     mark = tmp_path / "pid"
     script = (
         f"require('fs').writeFileSync('{mark}', String(process.pid)); {READY} setInterval(() => 0, 1000);"

@@ -8,6 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
+import { sweepCages, whyNotConfined } from './confine';
 import { type Log, makeLog, message, survivePipes } from './log';
 import { Pools } from './pools';
 import { makeLauncher } from './processes';
@@ -16,8 +17,9 @@ import { makeService } from './service';
 import { readSettings, type Settings, USAGE, UsageError } from './settings';
 import { AddressTaken, listen, socketId } from './socket';
 
-async function run(settings: Settings): Promise<void> {
-  const log = makeLog(settings.log);
+async function run(asked: Settings): Promise<void> {
+  const log = makeLog(asked.log);
+  const settings = confined(asked, log);
   const pools = new Pools(settings, makeLauncher(settings), log);
   const facts = { pid: process.pid, startedAt: new Date().toISOString(), node: process.version, sdk: sdkVersion() };
   const { token } = settings;
@@ -39,6 +41,16 @@ async function run(settings: Settings): Promise<void> {
     pools.killAll();
     process.exit(1);
   });
+}
+
+/** Without Landlock workers run as they did before there was any: told once, and no reason to serve nobody. */
+function confined(settings: Settings, log: Log): Settings {
+  if (settings.confine === 'off') return settings;
+  sweepCages();
+  const why = whyNotConfined(settings);
+  if (why === undefined) return settings;
+  log('warn', 'confine.unavailable', { error: why, because: 'worker processes can read all that this user can read' });
+  return { ...settings, confine: 'off' };
 }
 
 /** The first signal ends in order, the second now. */

@@ -3,7 +3,9 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
+import { type Cage, cageFor } from './confine';
 import type { FromChild, ToChild } from './messages';
+import { readReport } from './report';
 import type { Settings, TemporalSettings } from './settings';
 import type { PoolVersion, Release } from './tree';
 
@@ -21,7 +23,8 @@ export interface Child {
 }
 
 export interface Launcher {
-  shared(): Child;
+  /** `pool`: whom it will serve; undefined for one in reserve. */
+  shared(pool?: PoolVersion): Child;
   own(pool: PoolVersion, release: Release): Child;
 }
 
@@ -35,10 +38,10 @@ export function makeLauncher(settings: Settings, host: NodeJS.ProcessEnv = proce
   const heap = settings.memory > 0 ? [`--max-old-space-size=${Math.round(settings.memory)}`] : [];
   const common = { ...cleanEnv(host, settings.passEnv), NODE_ENV: 'production' };
   return {
-    shared: () => start([...heap, join(__dirname, 'child.js')], settings.data, common),
+    shared: (pool) => start(cageFor(settings, pool), [...heap, join(__dirname, 'child.js')], settings.data, common),
     own: (pool, release) =>
       // --require, also before an ES module: it is done when the release's first line runs.
-      start([...heap, '--require', join(__dirname, 'preload.js'), release.worker ?? ''], release.path, {
+      start(cageFor(settings, pool), [...heap, '--require', join(__dirname, 'preload.js'), release.worker ?? ''], release.path, {
         ...common,
         ...temporalEnv(settings.temporal, pool),
         TIMEWRIGHT_BUILD_ID: pool.buildId,
@@ -68,10 +71,11 @@ export function cleanEnv(host: NodeJS.ProcessEnv, passed: readonly string[]): Re
   return Object.fromEntries(names.map((name) => [name, host[name] ?? '']));
 }
 
-function start(args: readonly string[], cwd: string, env: Record<string, string>): Child {
-  const child = spawn(process.execPath, [...args], {
+function start(cage: Cage, args: readonly string[], cwd: string, env: Record<string, string>): Child {
+  const [program = '', ...rest] = [...cage.prefix, process.execPath, ...args];
+  const child = spawn(program, rest, {
     cwd,
-    env,
+    env: { ...env, ...cage.env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     detached: true, // its own group: Ctrl-C in a terminal is for the host, which retires its children in order
   });
@@ -89,15 +93,24 @@ function start(args: readonly string[], cwd: string, env: Record<string, string>
   };
   lines(child.stdout, 'stdout');
   lines(child.stderr, 'stderr');
+  child.on('error', () => void (child.pid === undefined && cage.end()));
   child.on('error', (error) => (words = (words + error.message).slice(-LAST_WORDS)));
-  child.on('exit', () => (exited = true));
+  child.on('exit', () => {
+    exited = true;
+    cage.end();
+  });
   return {
     pid: child.pid ?? 0,
     // A child that is going away takes no more orders; its exit says all that is to be said.
     send: (order) => void (child.connected && child.send(order, () => undefined)),
     kill: (signal) => void (!exited && child.pid !== undefined && killGroup(child.pid, signal)),
     lastWords: () => words.trim(),
-    onMessage: (listener) => void child.on('message', (report) => void (isReport(report) && listener(report))),
+    // Code of a spec has this pipe, too: what it says there is no report, or one that can be taken.
+    onMessage: (listener) =>
+      void child.on('message', (said) => {
+        const report = readReport(said);
+        if (report !== undefined) listener(report);
+      }),
     onOutput: (listener) => void output.push(listener),
     onExit: (listener) => {
       // 'close' and not 'exit': by then all it wrote has been read. A grandchild may hold the pipes, though.
@@ -120,9 +133,4 @@ function killGroup(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // Gone already.
   }
-}
-
-/** A release's own worker may talk over the pipe, too (`process.send('ready')`): that is not for us. */
-function isReport(value: unknown): value is FromChild {
-  return typeof value === 'object' && value !== null && typeof (value as { type?: unknown }).type === 'string';
 }

@@ -27,6 +27,13 @@ export interface Settings {
   readonly log: 'json' | 'pretty';
   readonly temporal: TemporalSettings;
   readonly spare: boolean;
+  /** `pool`: a worker process reads only what its pool needs; see `confine.ts`. */
+  readonly confine: 'off' | 'pool';
+  /** The command that confines another one, which is appended to it. */
+  readonly confiner: readonly string[];
+  /** What all worker processes may read and change besides, absolute. */
+  readonly mayRead: readonly string[];
+  readonly mayWrite: readonly string[];
   /** Names of variables of the host that worker processes get, besides the harmless ones. */
   readonly passEnv: readonly string[];
   /** Milliseconds, all of them. */
@@ -46,7 +53,7 @@ export interface Settings {
 }
 
 export type Listen =
-  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'unix'; readonly path: string; readonly mode: number }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
 
 /** A wrong command line: exit code 2, the message is for people. */
@@ -54,6 +61,7 @@ export class UsageError extends Error {}
 
 export const USAGE = `usage: node host.js --data DIR [options]
   --listen unix:/path.sock | http://127.0.0.1:PORT    default: unix:DIR/worker.sock
+  --socket-mode 0600|0660    who may call: this user, or its group, too (0600)
   --name NAME                of this host, as Temporal lists it (its hostname)
   --temporal HOST:PORT       default: TEMPORAL_ADDRESS, else 127.0.0.1:7233
   --temporal-tls  --tls-ca FILE  --tls-cert FILE  --tls-key FILE  --api-key-file FILE
@@ -69,19 +77,26 @@ export const USAGE = `usage: node host.js --data DIR [options]
   --memory MIB               heap limit of a worker process (0: Node's own)
   --workflow-pollers N  --activity-pollers N          a pool (6, 4; fewer when there are many pools)
   --pass-env A,B             variables of the host that activities may see
-  --no-spare                 keep no warm process in reserve`;
+  --no-spare                 keep no warm process in reserve
+  --confine off|pool         pool: a worker process reads only its pool and the toolchain, and keeps no reserve (off)
+  --confiner JSON            the command that confines, as a list: ["python3", "-I", "-S", "…/confine.py"]
+  --may-read PATH  --may-write PATH                   for confined workers, besides; as often as needed`;
 
 export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): Settings {
   const { values } = parse(argv);
   if (values.data === undefined) throw new UsageError('--data DIR is missing');
   const data = resolve(values.data);
-  const listen = readListen(values.listen ?? `unix:${join(data, 'worker.sock')}`);
+  const listen = readListen(values.listen ?? `unix:${join(data, 'worker.sock')}`, values['socket-mode'] ?? '0600');
   const token = values['token-file'] === undefined ? undefined : readToken(values['token-file']);
   if (listen.kind === 'tcp' && token === undefined && !isLoopback(listen.host)) {
     throw new UsageError(`${listen.host} is not a loopback address: give --token-file, too`);
   }
   const log = values.log ?? 'json';
   if (log !== 'json' && log !== 'pretty') throw new UsageError('--log is json or pretty');
+  const confine = values.confine ?? 'off';
+  if (confine !== 'off' && confine !== 'pool') throw new UsageError('--confine is off or pool');
+  const confiner = readCommand(values.confiner);
+  if (confine === 'pool' && confiner.length === 0) throw new UsageError('--confine pool needs --confiner');
   const file = (name: 'tls-ca' | 'tls-cert' | 'tls-key' | 'api-key-file'): string | undefined =>
     values[name] === undefined ? undefined : resolve(values[name]);
   const [tlsCa, tlsCert, tlsKey, apiKeyFile] = [file('tls-ca'), file('tls-cert'), file('tls-key'), file('api-key-file')];
@@ -99,7 +114,12 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
       ...(tlsKey === undefined ? {} : { tlsKey }),
       ...(apiKeyFile === undefined ? {} : { apiKeyFile }),
     },
-    spare: values['no-spare'] !== true,
+    // One that is confined must know its pool when it starts.
+    spare: values['no-spare'] !== true && confine === 'off',
+    confine,
+    confiner,
+    mayRead: (values['may-read'] ?? []).map((path) => resolve(path)),
+    mayWrite: (values['may-write'] ?? []).map((path) => resolve(path)),
     passEnv: (values['pass-env'] ?? '').split(',').filter((name) => name !== ''),
     graceMs: number('grace', values.grace, 30) * 1000,
     loadMs: number('load-timeout', values['load-timeout'], 15) * 1000,
@@ -125,12 +145,25 @@ function parse(argv: readonly string[]) {
         'token-file': text, 'load-timeout': text, 'answer-timeout': text, 'sticky-timeout': text,
         'poll-tail': text, 'max-cached': text, 'workflow-pollers': text, 'activity-pollers': text,
         'tls-ca': text, 'tls-cert': text, 'tls-key': text, 'api-key-file': text,
-        'pass-env': text, 'temporal-tls': { type: 'boolean' }, 'no-spare': { type: 'boolean' },
+        'pass-env': text, 'socket-mode': text, 'temporal-tls': { type: 'boolean' }, 'no-spare': { type: 'boolean' },
+        confine: text, confiner: text, 'may-read': { ...text, multiple: true }, 'may-write': { ...text, multiple: true },
       },
     });
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
+}
+
+function readCommand(text: string | undefined): readonly string[] {
+  if (text === undefined) return [];
+  let words: unknown;
+  try {
+    words = JSON.parse(text);
+  } catch {
+    // Told below.
+  }
+  if (Array.isArray(words) && words.length > 0 && words.every((word) => typeof word === 'string')) return words as string[];
+  throw new UsageError(`--confiner must be a JSON list of words, like ["python3", "confine.py"], not ${JSON.stringify(text)}`);
 }
 
 function number(name: string, text: string | undefined, fallback: number): number {
@@ -142,8 +175,9 @@ function number(name: string, text: string | undefined, fallback: number): numbe
   return value;
 }
 
-function readListen(text: string): Listen {
-  if (text.startsWith('unix:')) return { kind: 'unix', path: resolve(text.slice('unix:'.length)) };
+function readListen(text: string, mode: string): Listen {
+  if (!/^0?6[06]0$/.test(mode)) throw new UsageError(`--socket-mode is 0600 or 0660 (the group may call, too), not ${JSON.stringify(mode)}`);
+  if (text.startsWith('unix:')) return { kind: 'unix', path: resolve(text.slice('unix:'.length)), mode: parseInt(mode, 8) };
   let url: URL;
   try {
     url = new URL(text);

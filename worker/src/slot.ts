@@ -2,6 +2,9 @@
  * One pool version being served: a worker process, watched, restarted with backoff, retired once.
  * It decides nothing about other versions; `pool.ts` does.
  */
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+
 import type { Log } from './log';
 import type { Failure, FromChild, ServedQueue } from './messages';
 import { whyNotServing } from './own';
@@ -243,6 +246,13 @@ export class Slot {
   }
 
   private fail(failed: readonly Failure[]): void {
+    const { bundle } = this.version;
+    if (bundle !== undefined && !existsSync(dirname(bundle))) {
+      // Newer versions came while it was loading, and it was cleared away: that says nothing about anybody's code.
+      this.around.log('info', 'worker.overtaken', this.label);
+      this.discard();
+      return this.stop();
+    }
     this.failed = failed;
     this.lastError = failed.map(({ workflowId, error }) => `${workflowId}: ${error}`).join('\n').slice(0, 2048);
     this.discard();

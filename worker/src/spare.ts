@@ -2,6 +2,7 @@
 import type { Log } from './log';
 import type { Child } from './processes';
 import type { TemporalSettings } from './settings';
+import type { PoolVersion } from './tree';
 
 /** Not at once: loading the SDK takes half a second of CPU that the swap under way needs more. */
 const REFILL_MS = 3000;
@@ -13,7 +14,7 @@ export class Spare {
 
   constructor(
     private readonly enabled: boolean,
-    private readonly launch: () => Child,
+    private readonly launch: (pool?: PoolVersion) => Child,
     private readonly temporal: TemporalSettings,
     private readonly report: (reachable: boolean, error?: string) => void,
     private readonly log: Log,
@@ -36,8 +37,8 @@ export class Spare {
   }
 
   /** The spare, or a new process where there is none. */
-  take(): Child {
-    const child = this.child ?? this.launch();
+  take(pool: PoolVersion): Child {
+    const child = this.child ?? this.launch(pool);
     this.child = undefined;
     this.refill(REFILL_MS);
     return child;

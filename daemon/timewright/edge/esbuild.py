@@ -24,10 +24,20 @@ def binary(toolchain: Path) -> Path:
     return toolchain / "node_modules" / "@esbuild" / f"{sys.platform}-{machine()}" / "bin" / "esbuild"
 
 
-async def run(command: Sequence[str | Path], cwd: Path, limits: Limits) -> process.Finished:
-    """Run it to its end. Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE."""
+async def run(
+    command: Sequence[str | Path], cwd: Path, limits: Limits, releases: Sequence[Path] = ()
+) -> process.Finished:
+    """Run it to its end, in a cage of these releases (none: the one in `cwd`) and their packages.
+
+    Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE.
+    """
+    trees = tuple(releases) or (cwd,)
+    packages = {(tree / "node_modules").resolve() for tree in trees}
+    cage = process.Confine(tuple(packages), write=trees)
     try:
-        finished = await process.run(command, cwd=cwd, env={}, timeout=limits.timeout, memory=limits.ceiling)
+        finished = await process.run(
+            command, cwd=cwd, env={}, timeout=limits.timeout, memory=limits.ceiling, confine=cage
+        )
     except TimeoutError:
         raise DeployError(Reason.COMPILE_TIMEOUT, f"bundling took longer than {limits.timeout:g} s") from None
     except OSError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from timewright.core.errors import DeployError, Reason
+from timewright.core.masking import printable
 from timewright.edge import process
 
 #: What npm may see of our environment: how to run, and how this host reaches its registry.
@@ -24,6 +25,15 @@ _PASSED: Final = (
     "NODE_EXTRA_CA_CERTS",
 )
 _PASSED_FOLDED: Final = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+#: Ends of settings and variables whose value is a file that npm reads.
+_NAMING_FILES: Final = (
+    "cafile",
+    "certfile",
+    "keyfile",
+    "ssl_cert_file",
+    "ssl_cert_dir",
+    "node_extra_ca_certs",
+)
 _FLAGS: Final = (
     "--ignore-scripts",
     "--no-audit",
@@ -87,13 +97,32 @@ async def install(directory: Path, *, node: str, cache: Path, offline: bool, tim
     Raises DeployError: DEPENDENCY_FAILED for what another try can't mend, DEPENDENCY_UNAVAILABLE for
     what it may, STORAGE_FAILED, COMPILER_UNAVAILABLE without npm. Cancelling it kills npm.
     """
+    env = environment(node, cache)
+    cage = _cage(directory, env, node)
+    await _run("install", directory, env, node, offline, timeout, cage)
+
+
+async def ci(directory: Path, *, node: str, cache: Path | None, offline: bool, timeout: float) -> None:  # noqa: ASYNC109
+    """`npm ci`: exactly what the lock file there says. `cache`: None for npm's own. Errors as `install`."""
+    env = dict(os.environ) if cache is None else {**os.environ, "npm_config_cache": str(cache)}
+    if (found := shutil.which(node)) is not None:
+        env["PATH"] = f"{Path(found).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+    await _run("ci", directory, env, node, offline, timeout)
+
+
+async def _run(
+    verb: str,
+    directory: Path,
+    env: Mapping[str, str],
+    node: str,
+    offline: bool,
+    timeout: float,  # noqa: ASYNC109 - as in process.run
+    cage: process.Confine | None = None,
+) -> None:
     where = ["--offline"] if offline else []
     try:
         finished = await process.run(
-            [*command(node), "install", *_FLAGS, *where],
-            cwd=directory,
-            env=environment(node, cache),
-            timeout=timeout,
+            [*command(node), verb, *_FLAGS, *where], cwd=directory, env=env, timeout=timeout, confine=cage
         )
     except TimeoutError:
         raise DeployError(
@@ -106,9 +135,34 @@ async def install(directory: Path, *, node: str, cache: Path, offline: bool, tim
         raise explain(said.replace(str(directory), "."), offline=offline)
 
 
+def _cage(directory: Path, env: Mapping[str, str], node: str) -> process.Confine:
+    """npm itself, its cache, its settings and the files that they name: nothing else of this host."""
+    folded = {name.casefold(): value for name, value in env.items()}
+    script = Path(command(node)[-1]).resolve()
+    settings = [Path(folded.get("npm_config_userconfig") or Path(env["HOME"], ".npmrc"))]
+    settings += [Path(folded.get("npm_config_globalconfig") or script.parents[4] / "etc" / "npmrc")]
+    named = [value for name, value in folded.items() if name.endswith(_NAMING_FILES)]
+    named += [name for path in settings for name in _files_named(path, env)]
+    binary = Path(shutil.which(node) or node).resolve()
+    read = (script.parents[1], binary, *settings, *map(Path, named))
+    cache = Path(folded["npm_config_cache"])
+    cache.mkdir(parents=True, exist_ok=True)
+    return process.Confine(read, write=(directory, cache), network=True)
+
+
+def _files_named(npmrc: Path, env: Mapping[str, str]) -> list[str]:
+    """Files that npm's settings name: certificates."""
+    try:
+        rows = [line.partition("=") for line in npmrc.read_text("utf-8", errors="replace").splitlines()]
+    except OSError:
+        return []
+    named = [value.strip().strip("\"'") for key, _, value in rows if key.strip().endswith(_NAMING_FILES)]
+    return [re.sub(r"\$\{(\w+)\}", lambda found: env.get(found[1], ""), value) for value in named]
+
+
 def explain(said: str, *, offline: bool = False) -> DeployError:
     """npm's output as one error for a person."""
-    lines = [line.strip() for line in _LINE.findall(said)]
+    lines = [printable(line.strip()) for line in _LINE.findall(said)]  # a registry has its words in it
     code = next((line.split()[1] for line in lines if line.startswith("code ") and len(line.split()) > 1), "")
     told = [
         re.sub(r"^(404|notarget|network|code|errno|syscall|ERESOLVE) +", "", line)
@@ -136,7 +190,7 @@ def explain(said: str, *, offline: bool = False) -> DeployError:
 def _judged(code: str, told: list[str]) -> tuple[str, str]:
     whole = "\n".join(told)
     if code == "E404":
-        named = re.search(r"'([^']+)' (?:is not in|could not be found)", whole)
+        named = re.search(r"'([^'\n]+)' (?:is not in|could not be found)", whole)
         what = named[1] if named else "a package"
         return f"npm's registry has no {what}", "check the name in package.json"
     if code == "ETARGET":
@@ -162,4 +216,5 @@ def _missing(told: list[str]) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else f"{line[:199]}…"

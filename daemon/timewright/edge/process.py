@@ -8,18 +8,43 @@ import ctypes
 import functools
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
+
+from timewright.edge import confine as caging
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _child_setup(memory: int | None) -> None:
-    """Runs in the child before exec: own process group, and death together with the daemon.
+@dataclass(frozen=True)
+class Confine:
+    """What a child may touch besides the system's libraries: trees and files that it may read, or change.
+
+    `network`: TCP and UDP. What isn't there when the child starts stays closed to it (`confine.py`).
+    """
+
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+    network: bool = False
+
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Which trees these are now: another one that takes the same name is closed to a child that runs."""
+        found = []
+        for path in (*self.read, *self.write):
+            with contextlib.suppress(OSError):
+                there = path.stat()
+                found.append((there.st_dev, there.st_ino))
+        return tuple(found)
+
+
+def _child_setup(memory: int | None, cage: caging.Cage | None) -> None:
+    """Runs in the child before exec: own process group, death together with the daemon, and its cage.
 
     PDEATHSIG is why a SIGKILL of the daemon leaves no compiler behind (faults.md A7).
     RLIMIT_DATA and not RLIMIT_AS: Go and V8 reserve far more address space than they use.
@@ -29,6 +54,8 @@ def _child_setup(memory: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if cage is not None:
+        cage.enter()
 
 
 @dataclass(frozen=True)
@@ -40,6 +67,15 @@ class Finished:
     stderr: bytes
 
 
+def become(command: Sequence[str | Path], env: Mapping[str, str]) -> NoReturn:
+    """Another program in our place, under our process id: to who supervises us, nothing has ended.
+
+    Raises FileNotFoundError or PermissionError when the command can't be run.
+    """
+    words = [str(word) for word in command]
+    os.execvpe(words[0], words, dict(env))  # noqa: S606 - a list, and no shell
+
+
 async def start(
     command: Sequence[str | Path],
     *,
@@ -47,24 +83,49 @@ async def start(
     env: Mapping[str, str] | None = None,
     pipes: bool = True,
     memory: int | None = None,
+    confine: Confine | None = None,
 ) -> asyncio.subprocess.Process:
     """Start a long-lived child in its own process group; it dies with the daemon.
 
     `pipes`: connect stdin, stdout and stderr; otherwise the child shares ours.
     `memory`: bytes that it may allocate (RLIMIT_DATA), None for no limit.
+    `confine`: what it may touch, None for all that we may; without Landlock it may all the same.
     Raises FileNotFoundError or PermissionError when the command can't be run.
     """
     pipe = asyncio.subprocess.PIPE if pipes else None
-    return await asyncio.create_subprocess_exec(
-        *[str(word) for word in command],
-        cwd=cwd,
-        env=dict(env) if env is not None else None,
-        stdin=pipe if pipes else asyncio.subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=pipe,
-        preexec_fn=functools.partial(_child_setup, memory),
-        limit=64 * 1024 * 1024,
-    )
+    words = [str(word) for word in command]
+    cage = _cage(confine, words[0])
+    try:
+        return await asyncio.create_subprocess_exec(
+            *words,
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            stdin=pipe if pipes else asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            preexec_fn=functools.partial(_child_setup, memory, cage),
+            limit=64 * 1024 * 1024,
+        )
+    finally:
+        if cage is not None:
+            cage.close()
+
+
+def _cage(confine: Confine | None, program: str) -> caging.Cage | None:
+    """The cage of a child, with the program itself in it. As much as can be is done here: between fork and
+    exec of a process with threads little is safe."""
+    if confine is None:
+        return None
+    found = shutil.which(program)
+    read = [str(path) for path in confine.read] + ([str(Path(found).resolve())] if found else [])
+    return caging.prepare(read, [str(path) for path in confine.write], network=confine.network)
+
+
+def confinement() -> str:
+    """Why children can't be confined on this host; '' where they are."""
+    if caging.abi() > 0:
+        return ""
+    return "this kernel has no Landlock: compilers and npm can read what this user can read"
 
 
 async def run(
@@ -75,13 +136,14 @@ async def run(
     stdin: bytes | None = None,
     timeout: float,  # noqa: ASYNC109 - the caller wants the process group killed, not just the await
     memory: int | None = None,
+    confine: Confine | None = None,
 ) -> Finished:
     """Run a command to its end and collect what it printed.
 
-    `memory` as in `start`. `timeout` in seconds; on TimeoutError and on cancellation the whole
+    `memory`, `confine` as in `start`. `timeout` in seconds; on TimeoutError and on cancellation the whole
     process group is killed.
     """
-    process = await start(command, cwd=cwd, env=env, memory=memory)
+    process = await start(command, cwd=cwd, env=env, memory=memory, confine=confine)
     try:
         out, err = await asyncio.wait_for(process.communicate(stdin), timeout)
     finally:

@@ -22,8 +22,10 @@ from typing import Any, Final
 
 from timewright.core.digest import sha256
 from timewright.core.replays import Kind, Replayed, outcome_of, outcome_view
+from timewright.core.stored import json_of
 from timewright.edge import files, process
 from timewright.edge.histories import History
+from timewright.edge.toolchain import readable
 
 _MIB: Final = 1024 * 1024
 _HEAP: Final = 1024  # MiB of JavaScript
@@ -117,6 +119,7 @@ class _Run:
                 cwd=self.by.toolchain,
                 env={},
                 memory=_MEMORY,
+                confine=self._cage(),
             )
         except OSError as error:
             self.problem = f"the replayer can't be started: {error.strerror}"
@@ -129,6 +132,11 @@ class _Run:
             with contextlib.suppress(ProcessLookupError):
                 await child.wait()
             await listening
+
+    def _cage(self) -> process.Confine:
+        """The code of specs runs there: it reads itself, the histories and the SDK, and writes nothing."""
+        asked = {one.file.parent for one in self.histories}
+        return process.Confine((*readable(self.by.toolchain), self.bundle, *sorted(asked)))
 
     async def _ask(self, child: asyncio.subprocess.Process) -> list[Replayed]:
         if child.stdin is not None:
@@ -168,7 +176,7 @@ class _Run:
         try:
             # Not wait_for: in Python 3.11 it can swallow a cancel that comes together with the answer.
             async with asyncio.timeout(min(seconds, max(self._left(), 0.0))):
-                return json.loads(await child.stdout.readline())
+                return json_of(await child.stdout.readline())
         except (TimeoutError, ValueError):
             return None
 
@@ -220,7 +228,7 @@ class ReplayCache:
     def take(self, key: str) -> Replayed | None:
         path = self.root / key
         try:
-            found = outcome_of(json.loads(path.read_bytes()))
+            found = outcome_of(json_of(path.read_bytes()))
             os.utime(path)
         except (OSError, ValueError):
             return None

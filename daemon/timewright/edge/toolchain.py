@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Final
 
 from timewright.core.dependencies import Provided
+from timewright.core.stored import json_of
 
 #: Packages that a release may import from the toolchain; the SDK must be one for host and spec.
 _FOR_SPECS: Final = ("nexus-rpc", "@types/node")
@@ -28,6 +28,11 @@ def provided(toolchain: Path) -> Provided:
     return Provided(found.get(f"{_SCOPE}/worker", "off"), found)
 
 
+def readable(toolchain: Path) -> tuple[Path, ...]:
+    """What a program of the toolchain reads of it. Its packages may lie elsewhere, behind a link."""
+    return (toolchain.resolve(), (toolchain / "node_modules").resolve())
+
+
 def typescripts(toolchain: Path) -> tuple[tuple[str, Path], ...]:
     """(version, directory) of each TypeScript that is there, ours first."""
     homes = [toolchain / "node_modules" / name for name in _TYPESCRIPTS]
@@ -37,7 +42,7 @@ def typescripts(toolchain: Path) -> tuple[tuple[str, Path], ...]:
 def version_of(package: Path) -> str:
     """The version of an installed package; '' when it isn't there."""
     try:
-        found = json.loads((package / "package.json").read_bytes())["version"]
+        found = json_of((package / "package.json").read_bytes())["version"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     return found if isinstance(found, str) else ""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from timewright.edge import process
+from timewright.edge.process import Confine
 
 MIB: Final = 1024 * 1024
 _MAX_MESSAGE: Final = 256 * MIB
@@ -62,6 +63,7 @@ class Child:
     """One running `tsc --api`: requests by number, answers as they come."""
 
     process: asyncio.subprocess.Process
+    places: tuple[tuple[int, int], ...] = ()  # the trees that it may read
     waiting: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
     snapshots: set[int] = field(default_factory=set)
     anchor: int | None = None
@@ -71,7 +73,7 @@ class Child:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
-    async def start(cls, binary: Path, cwd: Path, limits: Limits) -> Child:
+    async def start(cls, binary: Path, cwd: Path, limits: Limits, confine: Confine | None = None) -> Child:
         # GOMEMLIMIT makes the collector work harder near the limit; the rest of our environment is
         # none of the compiler's business, so that no message can quote it.
         env = {"GOMEMLIMIT": str(limits.memory), "TMPDIR": str(cwd)}
@@ -80,8 +82,9 @@ class Child:
             cwd=cwd,
             env=env,
             memory=limits.ceiling + 512 * MIB,
+            confine=confine,
         )
-        child = cls(running)
+        child = cls(running, confine.places() if confine is not None else ())
         child.tasks = [asyncio.create_task(child._read()), asyncio.create_task(child._listen())]
         return child
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,12 +29,15 @@ _SHOWN: Final = 5
 class Judges:
     """Type checks by version. `start` before, `close` after."""
 
-    def __init__(self, toolchain: Path, cache: Path, node: str, limits: Limits) -> None:
+    def __init__(
+        self, toolchain: Path, cache: Path, node: str, limits: Limits, trees: Sequence[Path] = ()
+    ) -> None:
+        """`trees` as in `TypeScriptService`."""
         self.toolchain = toolchain.resolve()
         self.limits = limits
         self.version = package_version(toolchain, "typescript")
-        self.service = TypeScriptService(toolchain, cache, limits)
-        self.hosts = NodeHosts(toolchain, node, limits)
+        self.service = TypeScriptService(toolchain, cache, limits, trees)
+        self.hosts = NodeHosts(toolchain, node, limits, trees=trees)
         self.patience = _PATIENCE
         self._cold = asyncio.Semaphore(2)
 
@@ -45,11 +48,17 @@ class Judges:
     async def close(self) -> None:
         await asyncio.gather(self.service.close(), self.hosts.close())
 
-    async def compile(self, directory: Path, root: str = "src", typescript: Path | None = None) -> Checked:
+    async def compile(
+        self,
+        directory: Path,
+        root: str = "src",
+        typescript: Path | None = None,
+        company: Callable[[], str] = lambda: "",
+    ) -> Checked:
         """Check and emit, as `TypeScriptService.compile` says, by the `typescript` package in a directory."""
         version = self._version(typescript)
         if typescript is None or version == self.version:
-            return await self.service.compile(directory, root)
+            return await self.service.compile(directory, root, company)
         if _major(version) <= 6:
             return await self.hosts.compile(self._job(directory, root, typescript), typescript, version)
         binary = _native(typescript, version)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.edge import process
-from timewright.edge.toolchain import version_of
+from timewright.edge.toolchain import readable, version_of
 from timewright.edge.tschild import MIB, ChildGoneError, Limits
 from timewright.edge.tsjob import Checked, Job
 
@@ -42,6 +42,7 @@ class _Host:
     users: int = 0
     active: int = 0
     used: float = 0.0
+    places: tuple[tuple[int, int], ...] = ()  # the trees that it may read
     number: int = 0
     said: bytearray = field(default_factory=bytearray)
     listener: asyncio.Task[None] | None = None
@@ -51,10 +52,14 @@ class _Host:
 class NodeHosts:
     """Checks releases by the TypeScript 5 or 6 that they name."""
 
-    def __init__(self, toolchain: Path, node: str, limits: Limits, *, idle: float = _IDLE) -> None:
-        """`toolchain`: where our dist/tshost.js and node_modules are. `idle`: seconds."""
+    def __init__(
+        self, toolchain: Path, node: str, limits: Limits, *, idle: float = _IDLE, trees: Sequence[Path] = ()
+    ) -> None:
+        """`toolchain`: where our dist/tshost.js and node_modules are. `idle`: seconds. `trees` as in
+        `TypeScriptService`."""
         self.toolchain = toolchain.resolve()
         self.node = node
+        self.trees = tuple(trees)
         self.limits = limits
         self.idle = idle
         self._hosts: dict[str, _Host] = {}
@@ -163,7 +168,9 @@ class NodeHosts:
             self._room.notify_all()
 
     async def _ready(self, host: _Host) -> None:
-        if host.child is not None and host.child.returncode is None:
+        cage = self._cage(host)
+        places = cage.places() if cage is not None else ()
+        if host.child is not None and host.child.returncode is None and host.places == places:
             return
         await self._drop(host)
         script = self.toolchain / "dist" / "tshost.js"
@@ -175,7 +182,10 @@ class NodeHosts:
             host.package,
         ]
         try:
-            host.child = await process.start(command, cwd=self.toolchain, env={}, memory=4096 * MIB)
+            host.child = await process.start(
+                command, cwd=self.toolchain, env={}, memory=4096 * MIB, confine=cage
+            )
+            host.places = places
         except OSError as error:
             raise DeployError(
                 Reason.COMPILER_UNAVAILABLE,
@@ -185,6 +195,9 @@ class NodeHosts:
         host.said.clear()
         host.listener = asyncio.create_task(_listen(host.child, host.said))
         await self._read(host)
+
+    def _cage(self, host: _Host) -> process.Confine | None:
+        return process.Confine((*readable(self.toolchain), host.package, *self.trees)) if self.trees else None
 
     def _node(self) -> str:
         return shutil.which(self.node) or self.node

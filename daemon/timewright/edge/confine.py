@@ -1,0 +1,257 @@
+"""What a process may touch from now on: Landlock for files, TCP and signals, seccomp for sockets.
+
+    cage = prepare(read=[…], write=[…], network=False)    in the parent
+    cage.enter()                                          in the child, between fork and exec
+    python3 -I -S confine.py --read P --write P [--no-network] -- COMMAND…
+
+A confined process reads what it was given and the system's own libraries, writes only where it was told,
+sees and signals no process outside of its cage, and opens no Unix socket by its path (the daemon's API is
+one). None of that can be undone, and children inherit it. Where the kernel has no Landlock `prepare` gives
+None. A path that isn't there is passed over: one that comes later stays closed.
+
+Stdlib only, and little of it: as a script it stands in front of every worker process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+
+NO_LANDLOCK = 3  # exit code of `--check`
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every processor
+_PATH_BENEATH = 1
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_MAKE_CHAR, _MAKE_BLOCK, _REFER, _TRUNCATE, _IOCTL = 1 << 6, 1 << 11, 1 << 13, 1 << 14, 1 << 15
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL  # the others are of directories
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_WRITE = ((1 << 15) - 1) & ~(_MAKE_CHAR | _MAKE_BLOCK)
+_DEVICE = _READ_FILE | _WRITE_FILE | _IOCTL
+
+#: Read by every program of ours: libraries, certificates, names of hosts and zones; what Node and Go ask the
+#: kernel. Of /etc only files that say nothing about this host's secrets.
+_SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store"),
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/alternatives"),
+    *(
+        "/etc/ssl/certs",
+        "/etc/ssl/cert.pem",
+        "/etc/ssl/openssl.cnf",
+        "/etc/pki/tls/certs",
+        "/etc/pki/tls/openssl.cnf",
+    ),
+    *("/etc/pki/ca-trust/extracted", "/etc/ca-certificates", "/etc/crypto-policies"),
+    *(
+        "/etc/localtime",
+        "/etc/timezone",
+        "/etc/os-release",
+        "/etc/passwd",
+        "/etc/group",
+        "/etc/nsswitch.conf",
+    ),
+    *("/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"),
+    *("/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"),  # where resolv.conf is written anew
+    *("/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/uptime", "/proc/loadavg", "/proc/version"),
+    *(
+        "/proc/filesystems",
+        "/proc/sys/kernel",
+        "/proc/sys/vm",
+        "/proc/sys/crypto",
+        "/proc/sys/net/core/somaxconn",
+    ),
+    *(
+        "/sys/fs/cgroup",
+        "/sys/devices/system/cpu",
+        "/sys/devices/system/node",
+        "/sys/kernel/mm/transparent_hugepage",
+    ),
+)
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+#: (AUDIT_ARCH, socket, io_uring_setup) by machine; x32 calls on x86-64 have this bit.
+_CALLS = {"x86_64": (0xC000003E, 41, 425), "aarch64": (0xC00000B7, 198, 425)}
+_X32 = 0x40000000
+_AF_UNIX, _EPERM, _EACCES = 1, 1, 13
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _Beneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("access", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("yes", ctypes.c_uint8),
+        ("no", ctypes.c_uint8),
+        ("k", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.POINTER(_Instruction)))
+
+
+def abi() -> int:
+    """The version of Landlock that this kernel has; 0 for none. 4 knows TCP, 6 signals."""
+    if _libc is None:
+        return 0
+    version: int = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    return max(0, version)
+
+
+class Cage:
+    """Rules that are ready: all that is left for the child is to enter. Close it where nobody will."""
+
+    def __init__(self, ruleset: int, handled: int, program: _Program | None) -> None:
+        self._ruleset, self._handled, self._program = ruleset, handled, program
+
+    def enter(self) -> None:
+        """Confine this thread, and all that it starts, for good. Raises OSError."""
+        assert _libc is not None  # noqa: S101 - there is no cage without it
+        # Only now: it is another directory for each process.
+        _allow(self._ruleset, "/proc/self", _READ | _WRITE_FILE, self._handled)
+        _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        _check(_libc.syscall(_RESTRICT_SELF, self._ruleset, ctypes.c_uint32(0)))
+        if self._program is not None:
+            _check(_libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(self._program), 0, 0))
+
+    def close(self) -> None:
+        os.close(self._ruleset)
+
+
+def prepare(read: Iterable[str], write: Iterable[str], *, network: bool) -> Cage | None:
+    """A cage in which these trees and files can be read, and those be changed; None without Landlock.
+
+    `network`: TCP and UDP; never Unix sockets by path. Raises OSError.
+    """
+    version = abi()
+    if version < 1:
+        return None
+    handled = (1 << 13) - 1
+    handled |= (
+        (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0) | (_IOCTL if version >= 5 else 0)
+    )
+    tcp = 0b11 if version >= 4 and not network else 0
+    rules = _Ruleset(handled, tcp, 0b11 if version >= 6 else 0)
+    # An older kernel takes the longer record, since what it doesn't know is 0.
+    assert _libc is not None  # noqa: S101 - abi() said so
+    size = ctypes.c_size_t(ctypes.sizeof(rules))
+    ruleset = _check(_libc.syscall(_CREATE_RULESET, ctypes.byref(rules), size, ctypes.c_uint32(0)))
+    try:
+        for paths, access in ((_SYSTEM, _READ), (_DEVICES, _DEVICE), (read, _READ), (write, _READ | _WRITE)):
+            for path in paths:
+                _allow(ruleset, path, access, handled)
+    except BaseException:
+        os.close(ruleset)
+        raise
+    return Cage(ruleset, handled, _no_sockets(network=network))
+
+
+def _allow(ruleset: int, path: str, access: int, handled: int) -> None:
+    assert _libc is not None  # noqa: S101 - as above
+    try:
+        parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return  # not there, or not to be reached by this user anyway
+    try:
+        directory = stat.S_ISDIR(os.fstat(parent).st_mode)
+        wanted = access & handled & (-1 if directory else _OF_FILES)
+        beneath = _Beneath(wanted, parent)
+        _check(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(beneath), ctypes.c_uint32(0)))
+    finally:
+        os.close(parent)
+
+
+def _no_sockets(*, network: bool) -> _Program | None:
+    """socket() refused: for Unix sockets, or for all; and io_uring, which would go around it. Pairs and pipes
+    stay. None on a processor whose calls we don't know."""
+    known = _CALLS.get(os.uname().machine)
+    if known is None:
+        return None
+    arch, socket, io_uring = known
+    load, same, least, end = 0x20, 0x15, 0x35, 0x06  # BPF: ld word, jeq, jge, ret
+    errno = 0x00050000
+    rows = [
+        (load, 0, 0, 4),
+        (same, 0, 7, arch),
+        (load, 0, 0, 0),
+        (least, 5, 0, _X32 if arch == 0xC000003E else 0xFFFFFFFF),
+        (same, 4, 0, io_uring),
+        (same, 0, 4, socket),
+        (load, 0, 0, 16),
+        (same, 0, 2, _AF_UNIX) if network else (least, 0, 0, 0),
+        (end, 0, 0, errno | _EACCES),
+        (end, 0, 0, errno | _EPERM),
+        (end, 0, 0, 0x7FFF0000),
+    ]
+    return _Program(len(rows), (_Instruction * len(rows))(*(_Instruction(*row) for row in rows)))
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"can't confine a process: {os.strerror(number)}")
+    return result
+
+
+def _program(name: str) -> str:
+    """Where a command is, by PATH; its name where it isn't found."""
+    places = [] if "/" in name else os.get_exec_path()
+    found = (path for place in places if os.access(path := f"{place}/{name}", os.X_OK))
+    return next(found, name)
+
+
+def main(words: Sequence[str]) -> None:
+    """Confine this process, then become the command. `--check`: only say whether this kernel can."""
+    read: list[str] = []
+    write: list[str] = []
+    network = True
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--check":
+            version = abi()
+            said = (
+                f"Landlock {version}"
+                if version
+                else "this kernel has no Landlock; Linux 5.13 or newer has it"
+            )
+            sys.stdout.write(f"{said}\n")
+            raise SystemExit(0 if version else NO_LANDLOCK)
+        if word == "--no-network":
+            network = False
+        elif word in ("--read", "--write") and rest:
+            (read if word == "--read" else write).append(rest.pop(0))
+        elif word == "--" and rest:
+            break
+        else:
+            raise SystemExit(
+                f"confine.py: {word}: what is that? --read P --write P [--no-network] -- COMMAND…"
+            )
+    if not rest:
+        raise SystemExit("confine.py: which command?")
+    program = _program(rest[0])  # first: in the cage Python can read no more of itself
+    cage = prepare(read, write, network=network)
+    if cage is not None:
+        cage.enter()
+        cage.close()
+    try:
+        os.execv(program, rest)  # noqa: S606 - a list, and no shell
+    except OSError as error:
+        raise SystemExit(f"confine.py: {rest[0]} can't be run: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

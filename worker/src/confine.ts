@@ -1,0 +1,95 @@
+/**
+ * The cage of a worker process: it reads its pool and the toolchain, writes to a directory of its own, and sees
+ * nothing else of this host. A program that the host was told of (`confine.py`) puts it there, since Node can't.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+import type { Settings } from './settings';
+import type { PoolVersion } from './tree';
+
+export interface Cage {
+  /** What comes before the command; nothing where processes aren't confined. */
+  readonly prefix: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Takes its directory away. */
+  end(): void;
+}
+
+const NAME = 'timewright-worker-';
+const NO_LANDLOCK = 3;
+const NONE: Cage = { prefix: [], env: {}, end: () => undefined };
+
+/** `pool`: whose code will run there; undefined where nobody knows yet. */
+export function cageFor(settings: Settings, pool: PoolVersion | undefined): Cage {
+  if (settings.confine === 'off' || pool === undefined) return NONE;
+  const own = makeOwn();
+  const read = [...readable(settings, pool), ...settings.mayRead].flatMap((path) => ['--read', path]);
+  const write = [...own, ...settings.mayWrite].flatMap((path) => ['--write', path]);
+  return {
+    prefix: [...settings.confiner, ...read, ...write, '--'],
+    env: own[0] === undefined ? {} : { TMPDIR: own[0], HOME: own[0] },
+    end: () => own.forEach(remove),
+  };
+}
+
+/** A full disk must not keep a pool from being served: then there is none, and what needs it says so. */
+function makeOwn(): string[] {
+  try {
+    return [mkdtempSync(join(tmpdir(), `${NAME}${process.pid}-`))]; // 0700
+  } catch {
+    return [];
+  }
+}
+
+function remove(directory: string): void {
+  try {
+    rmSync(directory, { recursive: true, force: true });
+  } catch {
+    // What was left of the process may still write there, or it is another user's: swept at the next start.
+  }
+}
+
+/** The toolchain, Node, the pool's releases with their packages and bundle, and the files that Temporal asks for. */
+function readable(settings: Settings, pool: PoolVersion): string[] {
+  const toolchain = join(__dirname, '..');
+  const { tlsCa, tlsCert, tlsKey, apiKeyFile } = settings.temporal;
+  const links = [toolchain, ...pool.releases.map(({ path }) => path)].map((path) => join(path, 'node_modules'));
+  return [
+    toolchain,
+    ...links.filter((path) => existsSync(path)).map((path) => realpathSync(path)),
+    realpathSync(process.execPath),
+    ...(pool.bundle === undefined ? [] : [dirname(pool.bundle)]),
+    ...pool.releases.map(({ path }) => path),
+    ...[tlsCa, tlsCert, tlsKey, apiKeyFile].filter((path) => path !== undefined),
+  ];
+}
+
+/** Why processes can't be confined on this host; undefined where they can. Throws where the confiner doesn't run. */
+export function whyNotConfined({ confiner }: Settings): string | undefined {
+  const [program = '', ...words] = confiner;
+  const done = spawnSync(program, [...words, '--check'], { encoding: 'utf8', timeout: 20_000 });
+  if (done.status === 0) return undefined;
+  if (done.status === NO_LANDLOCK) return done.stdout.trim();
+  const said = done.error?.message ?? done.stderr.trim().split('\n').at(-1) ?? `exit code ${done.status}`;
+  throw new Error(`--confiner ${JSON.stringify(confiner)} doesn't run: ${said}`);
+}
+
+/** Directories of hosts that were killed. */
+export function sweepCages(root = tmpdir()): void {
+  for (const name of readdirSync(root)) {
+    const pid = /^timewright-worker-(\d+)-/.exec(name)?.[1];
+    if (pid !== undefined && !runs(Number(pid))) remove(join(root, name));
+  }
+}
+
+function runs(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
