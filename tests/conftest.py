@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # No deadline: the machines that run this are shared. No database: what failed is printed as a blob.
@@ -19,3 +22,10 @@ settings.load_profile("timewright")
 # tests of Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Commands set the log up for their whole process: the next test would miss what is below their level."""
+    yield
+    structlog.reset_defaults()

@@ -87,7 +87,8 @@ def test_every_setting_can_be_given_by_environment(tmp_path: Path, key: str) -> 
     given: Any = {bool: "false" if default is True else "true", int: "7", float: "0.5"}.get(type(default), "")
     if isinstance(default, str):
         given = {
-            "compiler.mode": "off", "compiler.typescript": "bundled", "worker.url": "unix:/x",
+            "compiler.mode": "off", "compiler.typescript": "bundled",
+            "worker.url": "unix:/x", "worker.confine": "pool",
             "log.level": "error", "log.format": "json", "api.socket_mode": "0660",
             "rollout.strategy": "Manual", "replay.mode": "warn", "rollout.versioning": "AUTO_UPGRADE",
             "rollout.prometheus": "http://p:9090",

@@ -10,17 +10,18 @@ import re
 import shutil
 import socket
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from timewright.core.errors import TimewrightError
 from timewright.core.gitrefs import location, read_ref, url_problem
 from timewright.core.names import name_problem
 from timewright.core.notices import Kind, template_problem
+from timewright.core.stored import is_number, toml_of
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ class Worker:
     reload_timeout_s: float = 15.0
     check_interval_s: float = 5.0
     node_env: str = "production"
+    confine: str = "off"
+    may_read: list[str] = field(default_factory=list)
+    may_write: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,10 @@ class Config:
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, text: str) -> Path:
-        """A path of the settings: relative ones are relative to their file."""
+        """A path of the settings: relative ones are relative to their file, `credential:NAME` is what the
+        unit loads (LoadCredential=)."""
+        if text.startswith(CREDENTIAL):
+            return _credential(text.removeprefix(CREDENTIAL))
         return Path(os.path.normpath(self.base / Path(text).expanduser()))
 
     @property
@@ -324,11 +331,10 @@ class Config:
 
     @property
     def toolchain_path(self) -> Path:
-        """The worker package: configured, else beside a source checkout, else in the data directory."""
+        """The worker package: configured, else the checkout's, else what `timewright setup` made."""
         if self.compiler.toolchain:
             return self.path(self.compiler.toolchain)
-        checkout = Path(__file__).resolve().parents[2] / "worker"
-        return checkout if (checkout / "package.json").is_file() else self.data_path / "toolchain"
+        return CHECKOUT if IS_CHECKOUT else PACKAGED
 
     @property
     def node_command(self) -> str:
@@ -367,6 +373,7 @@ _CHOICES = {
     "source.status": ("off", "github", "gitlab", "gitea"),
     "compiler.mode": ("check", "transpile", "off"),
     "compiler.typescript": ("pinned", "bundled"),
+    "worker.confine": ("off", "pool"),
     "rollout.strategy": ("AllAtOnce", "Manual", "off"),
     "rollout.versioning": ("PINNED", "AUTO_UPGRADE"),
     "api.socket_mode": ("0600", "0660", "0666"),
@@ -376,6 +383,16 @@ _CHOICES = {
 }
 _POSITIVE = ("_s", "_bytes", "_mib", "max_files", "keep", "tries", "per_minute", "min_hosts")
 FILE_NAME = "timewright.toml"
+#: Where a host's settings are, as its units and its people expect them.
+SYSTEM_FILE = Path("/etc/timewright/timewright.toml")
+#: The worker package of a source checkout; and the one in a wheel, to which `timewright setup` adds its npm
+#: packages. What to do where they are missing.
+CHECKOUT = Path(__file__).resolve().parents[2] / "worker"
+PACKAGED = Path(__file__).resolve().parent / "worker"
+IS_CHECKOUT = (CHECKOUT / "package.json").is_file()
+SETUP = "make setup" if IS_CHECKOUT else "timewright setup"
+#: How a setting names a file that systemd hands over (LoadCredential=), instead of a path.
+CREDENTIAL = "credential:"
 
 
 def load(
@@ -384,12 +401,13 @@ def load(
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
     """The settings in force: defaults, then the file, then the environment, then `overrides`
-    (`section.key` → value, from the command line). Without `path`, ./timewright.toml when it is there.
+    (`section.key` → value, from the command line). Without `path`, ./timewright.toml when it is there,
+    else the system's.
 
     Raises TimewrightError that names the file and every bad key.
     """
     environment = os.environ if env is None else env
-    chosen = path or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
+    chosen = path or next((file for file in (Path(FILE_NAME), SYSTEM_FILE) if os.path.isfile(file)), None)  # noqa: PTH113 - no error where we may not look
     given: dict[str, tuple[Any, str]] = {}
     problems: list[str] = []
     if chosen is not None:
@@ -406,6 +424,13 @@ def load(
             hint="see config.example.toml for every key",
         )
     return config
+
+
+def _credential(name: str) -> Path:
+    """The file of a credential: by its own name, else as one of the unit's folder of them."""
+    folder = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials/timewright.service"))
+    own = folder / name
+    return own if own.exists() else folder / f"timewright_{name}"
 
 
 def defaults() -> dict[str, Any]:
@@ -434,11 +459,11 @@ def _walk(config: Config) -> list[tuple[str, str, Any]]:
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, tuple[Any, str]]:
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = toml_of(path.read_bytes())
     except OSError as error:
         problems.append(f"{path}: can't be read: {error.strerror}")
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         problems.append(f"{path}: is not TOML: {error}")
         return {}
     found: dict[str, tuple[Any, str]] = {}
@@ -531,7 +556,7 @@ def _build(given: Mapping[str, tuple[Any, str]], base: Path, problems: list[str]
                 f"{where}: {key}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
             )
             continue
-        if isinstance(known[plain], float) and isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(known[plain], float) and is_number(value, whole=True):
             value = float(value)
         if message := _wrong(plain, value, known[plain]):
             problems.append(f"{where}: {key}: {message}")
@@ -601,10 +626,14 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"must be {_words(default)}, is {value!r}"
     if isinstance(default, list) and not all(isinstance(item, str) for item in value):
         return f"must be a list of texts, is {value!r}"
+    if message := _no_text(value if isinstance(default, list) else [value]):
+        return message
     if key in _CHOICES and value not in _CHOICES[key]:
         return f"must be one of {', '.join(_CHOICES[key])}, is {value!r}"
     if key in ("compiler.cache_mib", "replay.open", "replay.closed", "source.depth"):
-        return "" if value >= 0 else f"must be 0 or more, is {value!r}"
+        if value < 0:
+            return f"must be 0 or more, is {value!r}"
+        return _too_large(value)
     if key == "source.git" and value and (message := url_problem(value)):
         return f"{message}; is {location(value)!r}"
     if key == "source.ref":
@@ -621,7 +650,7 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         return f"must be from 0 to 1, is {value!r}"
     if key == "rollout.checks" and (bad := [one for one in value if not _CHECK.fullmatch(one)]):
         return f'must be a list of "name=https://…", has {bad[0]!r}'
-    if key == "rollout.prometheus" and value and not value.startswith(("http://", "https://")):
+    if key == "rollout.prometheus" and value and not _is_web_address(value):
         return f"must be http://host:port, is {value!r}"
     if key == "fleet.host" and not re.fullmatch(r"[A-Za-z0-9._-]*", value):
         return f"has letters, digits, '.', '_' and '-' only, is {value!r}"
@@ -629,9 +658,49 @@ def _wrong(key: str, value: Any, default: Any) -> str:
         message := name_problem(value)
     ):
         return f"{message}: {value!r}"
-    if key == "worker.url" and value and not value.startswith(("unix:/", "http://", "https://")):
+    if key == "worker.url" and value and not (value.startswith("unix:/") or _is_web_address(value)):
         return f"must be unix:/path or http://host:port, is {value!r}"
+    return _too_large(value)
+
+
+def _too_large(value: Any) -> str:
+    """'' for what no clock and no counter has a trouble with."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "must be a number that is not that large" if number and not is_number(value) else ""
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _no_text(values: Iterable[Any]) -> str:
+    """What no path, header or log takes; '' when there is nothing of it."""
+    for text in values:
+        if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
+            return f"holds a character that no text has: {text!r}"
+        if isinstance(text, str) and text.startswith("~") and _homeless(text):
+            return f"names a home that is not there: {text!r}"
     return ""
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeError:
+        return False
+    return True
+
+
+def _homeless(text: str) -> bool:
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _wrong_ref(value: str) -> str:

@@ -7,17 +7,19 @@ restart of the daemon never stops a running workflow.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from timewright import log
-from timewright.config import Config
+from timewright.config import SETUP, Config
 from timewright.core.errors import TimewrightError
-from timewright.edge import process
+from timewright.edge import confine, process
 
 _RESTART = (0.5, 30.0)  # seconds before a dead child is started again: first, most
 _STOP_AFTER = 40.0  # seconds that a child may take to stop: the worker's grace and a little
@@ -26,7 +28,7 @@ _STOP_AFTER = 40.0  # seconds that a child may take to stop: the worker's grace 
 @asynccontextmanager
 async def embedded(config: Config) -> AsyncIterator[None]:
     """Run the helpers around the body; they are stopped, politely first, when it ends."""
-    children = [_Child("worker host", worker_command(config), _worker_environment(config))]
+    children = [_Child("worker host", worker_command(config), worker_environment(config))]
     if temporal := await _temporal_command(config):
         children.insert(0, _Child("temporal", temporal, dict(os.environ)))
     for child in children:
@@ -42,7 +44,7 @@ def worker_command(config: Config) -> Sequence[str | Path]:
     """The command line of the worker host. Raises TimewrightError when it isn't built."""
     host = config.toolchain_path / "dist" / "host.js"
     if not host.is_file():
-        raise TimewrightError(f"the worker host is not built: {host} is missing", hint="make setup")
+        raise TimewrightError(f"the worker host is not built: {host} is missing", hint=SETUP)
     command: list[str | Path] = [config.node_command, host, "--data", config.data_path]
     command += [
         "--listen",
@@ -55,8 +57,20 @@ def worker_command(config: Config) -> Sequence[str | Path]:
         _log_style(config),
     ]
     if config.worker.token_file:
-        command += ["--token-file", config.base / config.worker.token_file]
-    return command
+        command += ["--token-file", config.path(config.worker.token_file)]
+    return [*command, *_confining(config)]
+
+
+def _confining(config: Config) -> list[str]:
+    """What a confined worker process may touch, and the program that puts it there."""
+    if config.worker.confine == "off":
+        return []
+    words = ["--confine", config.worker.confine]
+    words += ["--confiner", json.dumps([sys.executable, "-I", "-S", str(confine.__file__)])]
+    words += [word for path in config.worker.may_read for word in ("--may-read", str(config.path(path)))]
+    return words + [
+        word for path in config.worker.may_write for word in ("--may-write", str(config.path(path)))
+    ]
 
 
 def _log_style(config: Config) -> str:
@@ -65,7 +79,8 @@ def _log_style(config: Config) -> str:
     return "pretty" if os.isatty(2) else "json"
 
 
-def _worker_environment(config: Config) -> dict[str, str]:
+def worker_environment(config: Config) -> dict[str, str]:
+    """The environment of the worker host; its worker processes get a part of it (processes.ts)."""
     return {**os.environ, "NODE_ENV": config.worker.node_env}
 
 

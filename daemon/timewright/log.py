@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import logging
+import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
-import structlog
-
 from timewright.core.state import Status
+
+# structlog loads rich, where it is there, for a renderer that we don't use: 4 MiB, and 60 ms of each command.
+_hidden = "rich" not in sys.modules
+if _hidden:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+try:
+    import structlog
+finally:
+    if _hidden:
+        del sys.modules["rich"]
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -38,6 +51,27 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     )
 
 
+@contextmanager
+def surviving_streams() -> Iterator[None]:
+    """For a daemon: standard streams that are closed lead nowhere, so that no file of ours gets their
+    numbers, and what can't be written at the end is no failure (Python would exit with 120)."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as we live
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def get() -> Logger:
     """The logger. Events are short facts; everything else is a key."""
     logger: Logger = structlog.get_logger()
@@ -46,6 +80,16 @@ def get() -> Logger:
 
 def _no_time(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return event
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """What can't be written, as JSON spells it: right within JSON, and readable elsewhere."""
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - tells the type
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+_SPELLED = "timewright.spelled"
+codecs.register_error(_SPELLED, _spell)
 
 
 class _SafeLoggerFactory:
@@ -63,8 +107,9 @@ class _SafeLogger:
         self._stream = stream
 
     def msg(self, message: str) -> None:
-        try:
-            self._stream.write(message + "\n")
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:  # a name that is no Unicode, or a locale without our arrows, must not make the line vanish
+            self._stream.write(message.encode(encoding, _SPELLED).decode(encoding) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             pass

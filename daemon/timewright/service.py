@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -19,8 +20,10 @@ from timewright.core.dependencies import Rules
 from timewright.core.document import Limits
 from timewright.core.errors import DeployError, TimewrightError
 from timewright.core.prepare import Host
+from timewright.core.worlds import Desired
 from timewright.delivery import Delivery
 from timewright.drift import DriftWatch
+from timewright.edge import memory, process
 from timewright.edge import toolchain as toolchain_of
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler, Mode
@@ -29,18 +32,24 @@ from timewright.edge.holds import Holds
 from timewright.edge.lock import DataLock
 from timewright.edge.pools import Pools
 from timewright.edge.releases import Releases
-from timewright.edge.statefile import StateFile
+from timewright.edge.source import is_ignored_name
+from timewright.edge.statefile import StateFile, storage_trouble
+from timewright.edge.systemd import Systemd
 from timewright.edge.tsbases import tsconfig_bases
 from timewright.edge.watch import Watcher
 from timewright.edge.worker import WorkerHost
+from timewright.looking import is_shown
 from timewright.notify import Notifier
-from timewright.reconcile import Reconciler
+from timewright.reconcile import PassReport, Reconciler
 from timewright.statuses import Statuses
 from timewright.world import World
 
 Helpers = Callable[[Config], AbstractAsyncContextManager[None]]
 Faces = Callable[[World, Reconciler], AbstractAsyncContextManager[None]]
 
+#: Folders of the data directory that the worker host has no business in, nor the code of specs that it runs:
+#: where it is another user, of a group that may read the rest.
+_OURS = ("cache", "holds", "sources")
 #: Seconds between looks while a release on trial isn't healthy: a bad one goes sooner.
 _TRIAL_S = 1.0
 #: Seconds before the next try when a pass itself fails (the tree or the state file can't be used).
@@ -49,7 +58,8 @@ _PASS_RETRY = (1.0, 60.0)
 
 def make_world(config: Config, state: StateFile) -> World:
     """The tools of one data directory, opened but not started."""
-    compiler = make_compiler(config, config.data_path / "cache")
+    data = config.data_path
+    compiler = make_compiler(config, data / "cache", data / "releases", data / "dependencies")
     return World(
         config=config,
         state=state,
@@ -66,8 +76,11 @@ def make_world(config: Config, state: StateFile) -> World:
     )
 
 
-def make_compiler(config: Config, cache: Path) -> Compiler:
-    """The compiler by the settings, not started. Raises DeployError when it isn't installed."""
+def make_compiler(config: Config, cache: Path, *trees: Path) -> Compiler:
+    """The compiler by the settings, not started. `trees`: where what it compiles lies, with its packages.
+
+    Raises DeployError when it isn't installed.
+    """
     settings = config.compiler
     return Compiler(
         config.toolchain_path,
@@ -76,6 +89,7 @@ def make_compiler(config: Config, cache: Path) -> Compiler:
         timeout_s=settings.timeout_s,
         memory=settings.memory_mib * 1024 * 1024,
         node=config.node_command,
+        trees=trees,
     )
 
 
@@ -113,11 +127,16 @@ def _rules(config: Config) -> Rules:
 
 @contextmanager
 def locked(config: Config) -> Iterator[None]:
-    """Make the data directory and hold its lock. Raises TimewrightError when another holds it."""
+    """Make the data directory and hold its lock. Raises TimewrightError when another holds it, or when it
+    lies where specs are looked for."""
+    _check_apart(config)
     try:
         config.data_path.mkdir(parents=True, exist_ok=True)
         for folder in config.folders:
             folder.mkdir(parents=True, exist_ok=True)
+        for name in _OURS:
+            (config.data_path / name).mkdir(exist_ok=True)
+            (config.data_path / name).chmod(0o700)
     except OSError as error:
         raise TimewrightError(
             f"{error.filename} can't be made: {error.strerror}", hint="check the path and who owns it"
@@ -128,6 +147,23 @@ def locked(config: Config) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _check_apart(config: Config) -> None:
+    """What we write must be no source: each release would be read as specs, and wake the next pass."""
+    ours = {"data.directory": config.data_path, "data.workflows_dir": config.workflows_path}
+    if config.activities_path is not None:
+        ours["data.activities_dir"] = config.activities_path
+    for folder in config.folders:
+        for name, path in ours.items():
+            if not path.resolve().is_relative_to(folder.resolve()):
+                continue
+            below = path.resolve().relative_to(folder.resolve()).parts
+            if not any(map(is_ignored_name, below)):
+                raise TimewrightError(
+                    f"{name} {path} lies in the source {folder}",
+                    hint="give it, or the source, a folder of its own: --data, --source, or the settings",
+                )
 
 
 @asynccontextmanager
@@ -153,6 +189,8 @@ async def _start_compiler(world: World) -> None:
         await world.compiler.start()
     except DeployError as error:
         log.get().error("compiler", reason=error.reason, because=error.message)
+    if open_wide := process.confinement():
+        log.get().warning("not confined", because=open_wide)
     if world.compiler.fallback:
         log.get().warning("compiler", because=world.compiler.fallback)
 
@@ -172,6 +210,10 @@ def _prepare(world: World) -> None:
         log.get().warning(
             "decisions taken up", workflows=decided, because="pins and suspensions are kept apart"
         )
+    elif world.is_behind:
+        decided = world.restore_decisions()
+        because = "the state file is older than they are: a copy of it was restored"
+        log.get().warning("decisions taken up", workflows=decided, because=because)
     if adopted:
         log.get().warning(
             "rebuilt from the tree", workflows=adopted, because="the state file did not know them"
@@ -192,7 +234,7 @@ async def apply_once(
             while True:
                 report = await reconciler.run_pass()
                 await _follow(reconciler, progress)
-                if not (report.settling or report.vanishing):
+                if not (report.settling or report.vanishing or report.cut):
                     break
                 await asyncio.sleep(0.1)
             await reconciler.health.check()
@@ -217,36 +259,80 @@ def failures(world: World) -> list[str]:
     return [*failed, *world.state.refused(), *behind]
 
 
+class Pace:
+    """How many scan intervals lie between two scans: one, while things happen; up to a minute's worth while
+    all is quiet. A scan that finds what no event told ends that for good: there, events get lost."""
+
+    _MOST_S = 60.0
+
+    def __init__(self, interval: float) -> None:
+        self._most = max(1, int(self._MOST_S / interval))
+        self._rest = 1
+        self._deaf = False
+        self._heard = True  # the last pass was one that somebody asked for
+        self._last: Desired | None = None
+
+    def heard(self) -> None:
+        """Something woke us: an event, a person, work that ended."""
+        self._heard = True
+
+    def after(self, desired: Desired, *, sound: bool) -> int:
+        """Scan intervals to rest after a pass that read this. `sound`: file events can be had."""
+        changed = self._last is not None and desired != self._last
+        self._deaf = self._deaf or (changed and not self._heard)
+        quiet = sound and not self._deaf and not self._heard and not changed
+        self._rest = min(self._rest * 2, self._most) if quiet else 1
+        self._last, self._heard = desired, False
+        return self._rest
+
+
 class Service:
     """The daemon. `run` returns after a signal, when all is put away."""
 
-    def __init__(self, config: Config, helpers: Helpers | None = None, faces: Faces | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        helpers: Helpers | None = None,
+        faces: Faces | None = None,
+        again: Callable[[], Config] | None = None,
+    ) -> None:
         """`helpers`: what runs beside us, once the data directory is ours (see embedded.py). `faces`: what
-        shows us to others, once there is something to show (see api/server.py)."""
+        shows us to others, once there is something to show (see api/server.py). `again`: reads the settings
+        anew, on SIGHUP."""
         self.config = config
+        self.systemd = Systemd()
+        self._again = again or (lambda: config)
         self._helpers: Helpers = helpers or (lambda _: nullcontext())
         self._faces: Faces = faces or (lambda *_: nullcontext())
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._hung_up = asyncio.Event()
+        self._pace = Pace(config.source.scan_interval_s)
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
+        """True when the settings have changed: the caller has a new process take this one's place."""
+        changed = False
+        memory.bound()
         with locked(self.config):
             self._listen()
             async with self._helpers(self.config), opened(self.config) as world:
+                world.pulse = self.systemd.feed
                 reconciler = Reconciler(world, self._wake.set)
+                reconciler.stopping = self._stop.is_set
                 watchers = [Watcher(folder, self._wake.set) for folder in self.config.folders]
                 for watcher in watchers:
                     await watcher.start()
                 async with self._beside(world, reconciler):
                     _announce(self.config, world, watchers)
                     try:
-                        await self._loop(reconciler, watchers)
+                        changed = await self._loop(reconciler, watchers)
                     finally:
+                        self.systemd.stopping() if not changed else self.systemd.reloading()
                         for watcher in watchers:
                             await watcher.stop()
                         await reconciler.close()
         log.get().info("stopped")
+        return changed
 
     @asynccontextmanager
     async def _beside(self, world: World, reconciler: Reconciler) -> AsyncIterator[None]:
@@ -289,31 +375,80 @@ class Service:
         self.stop()
 
     def _on_hangup(self) -> None:
-        """Look now."""
+        """Read the settings again, and look now."""
         self._hung_up.set()
         self._wake.set()
 
-    async def _loop(self, reconciler: Reconciler, watchers: Sequence[Watcher]) -> None:
-        wait = _PASS_RETRY[0]
+    async def _loop(self, reconciler: Reconciler, watchers: Sequence[Watcher]) -> bool:
+        """Passes, until a signal. True when it was the one for other settings."""
+        wait, worked = _PASS_RETRY[0], True
+        memory.keep()
         while not self._stop.is_set():
             self._wake.clear()
+            self.systemd.feed()
             try:
-                for watcher in watchers:
-                    await watcher.refresh()
                 if self._hung_up.is_set():
                     self._hung_up.clear()
+                    self.systemd.reloading()
+                    if self._has_other_settings(reconciler.world):
+                        return True
                     reconciler.world.sources.wake_all("SIGHUP")
+                for watcher in watchers:
+                    await watcher.refresh()
                 report = await reconciler.run_pass()
                 wait = _PASS_RETRY[0]
+                self.systemd.ready()
+                self.systemd.status(_one_line(reconciler.world))
             except Exception as error:
-                known = isinstance(error, OSError | sqlite3.Error)
+                trouble = storage_trouble(error)
+                reconciler.passes.problem = trouble or f"{type(error).__name__}: {error}"
                 log.get().error(
-                    "pass failed", because=str(error), next_try_s=wait, exc_info=None if known else error
+                    "pass failed",
+                    because=reconciler.passes.problem,
+                    next_try_s=wait,
+                    exc_info=None if trouble else error,
                 )
-                await self._sleep(wait)
+                self.systemd.status(f"passes fail: {reconciler.passes.problem}")
+                await self._rest(wait)
                 wait = min(wait * 2, _PASS_RETRY[1])
                 continue
-            await self._sleep(self._pause(reconciler, watchers, report.settling))
+            if worked and not report.actions and not reconciler.busy():
+                memory.give_back()
+            worked = bool(report.actions or reconciler.busy())
+            await self._until_due(reconciler, watchers, report)
+        return False
+
+    async def _until_due(
+        self, reconciler: Reconciler, watchers: Sequence[Watcher], report: PassReport
+    ) -> None:
+        """Rest until the next pass. While file events can be believed and nothing happens, scans become rare;
+        the watchers themselves are looked at as often as ever."""
+        sound = all(watcher.mode == "inotify" for watcher in watchers)
+        for _ in range(self._pace.after(report.desired, sound=sound)):
+            pause = self._pause(reconciler, watchers, report.settling)
+            await self._sleep(pause)
+            if self._wake.is_set():
+                self._pace.heard()
+                return
+            if pause < self.config.source.scan_interval_s:
+                return
+            for watcher in watchers:
+                await watcher.refresh()
+
+    def _has_other_settings(self, world: World) -> bool:
+        """Whether the settings say something else now. Wrong ones change nothing, and are told."""
+        try:
+            other = self._again()
+        except TimewrightError as error:
+            world.settings_problem = error.message
+            log.get().error("settings", because=f"{error.message}; what was read before goes on")
+            return False
+        world.settings_problem = ""
+        if other == self.config:
+            log.get().info("settings", because="read again: nothing has changed")
+            return False
+        log.get().info("settings", because="they have changed: starting anew with them, in this process")
+        return True
 
     def _pause(self, reconciler: Reconciler, watchers: Sequence[Watcher], settling: bool) -> float:
         """Seconds until the next pass when nothing wakes us."""
@@ -328,16 +463,35 @@ class Service:
         return pause
 
     async def _sleep(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+        """Until woken, or so long."""
+        await self._wait(self._wake, seconds)
+
+    async def _rest(self, seconds: float) -> None:
+        """As _sleep, and only a signal ends it: what a full disk cuts short wakes us, again and again."""
+        await self._wait(self._stop, seconds)
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        """With signs of life meanwhile."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not event.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), min(left, self.systemd.watchdog_s or left))
+            self.systemd.feed()
 
     async def _watch_health(self, reconciler: Reconciler) -> None:
         """Looks at the worker host beside the passes: a host that hangs holds up no deploy."""
+        told = ""
         while True:
             try:
                 await reconciler.health.check(reconciler.busy)
+                told = ""
             except Exception as error:
-                log.get().error("health check failed", because=str(error), exc_info=error)
+                trouble = storage_trouble(error)
+                if not trouble or trouble != told:  # a disk stays full for hours
+                    log.get().error(
+                        "health check failed", because=str(error), exc_info=None if trouble else error
+                    )
+                told = trouble
             interval = self.config.worker.check_interval_s
             await asyncio.sleep(min(interval, _TRIAL_S) if reconciler.health.trying else interval)
 
@@ -353,6 +507,14 @@ def _tellers(world: World, reconciler: Reconciler) -> Iterator[tuple[str, Corout
     reconciler.landings.listeners.append(statuses.on_landing)
     yield "notifications", notifier.run()
     yield "delivery", delivery.run()
+
+
+def _one_line(world: World) -> str:
+    """How things stand, for `systemctl status`."""
+    counts = Counter(str(record.status) for record in world.records.values() if is_shown(record))
+    failed = sum(record.failure is not None for record in world.records.values())
+    words = [f"{count} {status}" for status, count in sorted(counts.items())] or ["nothing deployed"]
+    return ", ".join(words) + (f"; {failed} failed: timewright status" if failed else "")
 
 
 def _announce(config: Config, world: World, watchers: Sequence[Watcher]) -> None:

@@ -183,6 +183,7 @@ def test_doctor_says_what_to_do_about_what_is_missing(desk: Desk) -> None:
     assert "no-such-node can't be run" in done.stdout
     assert "install Node 20 or newer" in done.stdout
     assert "nobody answers at 127.0.0.1:1" in done.stdout
+    assert "confinement" in done.stdout
 
 
 def test_wrong_usage_exits_with_2(desk: Desk) -> None:
@@ -194,3 +195,21 @@ def test_a_terminal_escape_in_a_spec_reaches_no_terminal(desk: Desk) -> None:
     desk.run("apply")
     for verb in (["status", "one"], ["status"], ["logs"], ["plan"]):
         assert "\x1b" not in desk.run(*verb).stdout
+
+
+@pytest.mark.parametrize("data", ["specs", "specs/var", "specs/deep/er/var"])
+def test_a_data_directory_in_the_source_is_refused(desk: Desk, data: str) -> None:
+    """Its releases would be read as specs, and each deploy would wake the next pass (faults.md D16)."""
+    words = ["--source", str(desk.specs), "--data", str(desk.home / data)]
+    done = desk.run("apply", *words, where=False)
+    assert done.returncode == 1
+    assert "lies in the source" in done.stderr
+    assert "Try: give it, or the source, a folder of its own" in done.stderr
+    assert list(desk.specs.rglob("*")) == []
+
+
+def test_a_data_directory_where_no_spec_is_looked_for_may_lie_in_the_source(desk: Desk) -> None:
+    words = ["--source", str(desk.home), "--data", str(desk.home / ".timewright")]
+    desk.put("one.json", greeter("one", "x"))
+    assert desk.run("apply", *words, where=False).returncode == 0
+    assert desk.run("apply", *words, where=False).returncode == 0, "nothing of ours was taken for a spec"

@@ -43,7 +43,9 @@ class StateSight:
         ]
         return {
             "lastPass": views.iso(last_pass.get("at")),
+            "passProblem": None,  # only the daemon knows
             "sourceProblem": last_pass.get("problem") or None,
+            "settingsProblem": None,
             "suspended": views.suspension_view(everything, "all") if everything else None,
             "sources": self.sources(),
             "workflows": [

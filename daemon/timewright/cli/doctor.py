@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from timewright.cli.common import console, json_option, print_json, safe, settings, settings_options
-from timewright.config import Config
+from timewright.config import SETUP, Config
 from timewright.core.errors import TimewrightError
 from timewright.core.gitrefs import location
 from timewright.edge import process
@@ -63,7 +63,7 @@ def _show(finding: Finding) -> None:
 async def examine(config: Config) -> list[Finding]:
     """Every check, in the order of what depends on what."""
     checks: list[Callable[[Config], Awaitable[Finding]]] = [
-        _node, _compiler, _bundler, _git, _source, _data, _disk, _watches, _worker, _temporal,
+        _node, _compiler, _bundler, _confine, _git, _source, _data, _disk, _watches, _worker, _temporal,
     ]  # fmt: skip
     return [await check(config) for check in checks]
 
@@ -88,7 +88,7 @@ async def _compiler(config: Config) -> Finding:
         binary = tsc_binary(config.toolchain_path)
         done = await process.run([binary, "--version"], timeout=20)
     except (OSError, TimewrightError, TimeoutError) as error:
-        return Finding("compiler", "error", f"TypeScript can't be run: {error}", "make setup")
+        return Finding("compiler", "error", f"TypeScript can't be run: {error}", SETUP)
     return Finding("compiler", "ok", f"TypeScript {done.stdout.decode().strip().removeprefix('Version ')}")
 
 
@@ -100,8 +100,15 @@ async def _bundler(config: Config) -> Finding:
     ]
     if missing:
         where = config.toolchain_path / "dist"
-        return Finding("worker code", "error", f"{', '.join(missing)} is missing in {where}", "make setup")
+        return Finding("worker code", "error", f"{', '.join(missing)} is missing in {where}", SETUP)
     return Finding("worker code", "ok", str(config.toolchain_path))
+
+
+async def _confine(config: Config) -> Finding:
+    if missing := process.confinement():
+        return Finding("confinement", "warning", missing, "Linux 5.13 or newer has it; see docs/security.md")
+    workers = "to their pool" if config.worker.confine == "pool" else "no: worker.confine is off"
+    return Finding("confinement", "ok", f"compilers and npm: yes; workers: {workers}")
 
 
 async def _source(config: Config) -> Finding:

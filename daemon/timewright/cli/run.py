@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ from timewright import log
 from timewright.api.server import faces
 from timewright.cli.common import settings, settings_options
 from timewright.config import Config
+from timewright.edge import process
 from timewright.embedded import embedded
 from timewright.service import Service
 
@@ -28,12 +31,20 @@ def command(
     config_file: Path | None, source: Path | None, data: Path | None, with_helpers: bool, prune: bool | None
 ) -> None:
     """Follow the source and keep this host in line with it, until stopped."""
-    config = settings(config_file, source, data, **{"source.prune": prune})
-    log.configure(config.log.level, config.log.format)
-    service = Service(config, embedded if with_helpers else None, faces)
-    if with_helpers:
-        _explain(config)
-    asyncio.run(service.run())
+
+    def read() -> Config:
+        return settings(config_file, source, data, **{"source.prune": prune})
+
+    with log.surviving_streams():
+        config = read()
+        log.configure(config.log.level, config.log.format)
+        service = Service(config, embedded if with_helpers else None, faces, read)
+        if with_helpers:
+            _explain(config)
+        if asyncio.run(service.run()):
+            # Under the same process id: to who supervises us, this is a reload.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the new one listens
+            process.become([sys.executable, *sys.orig_argv[1:]], service.systemd.restored())
 
 
 def _explain(config: Config) -> None:

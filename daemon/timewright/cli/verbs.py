@@ -53,8 +53,12 @@ VERBS = {
     "replay": Verb(SPECS, "replay", "Replay recent executions on a release: would they go on with its code?"),
     "schema": Verb(SPECS, "schema", "Print the JSON Schema (draft 2020-12) of a spec."),
     "init": Verb(HOST, "init", "Write timewright.toml, with every setting explained, and make specs/."),
+    "setup": Verb(
+        HOST, "setup", "Install the compilers and Temporal's SDK, which the worker host and the checks need."
+    ),
     "doctor": Verb(HOST, "doctor", "Check Node, compiler, worker host, Temporal, disk and permissions."),
     "run": Verb(HOST, "run", "Follow the source and keep this host in line with it, until stopped."),
+    "worker": Verb(HOST, "worker", "Serve what is deployed: run the worker host, in the foreground."),
     "apply": Verb(HOST, "apply", "Bring this host in line with the source once."),
     "dashboard": Verb(HOST, "dashboard", "Show the page in a browser, until Ctrl-C."),
     "config": Verb(HOST, "config", "Show every setting in force, and where it came from."),
