@@ -100,6 +100,7 @@ class FakeDaemon:
     sources: list[View] = field(default_factory=lambda: [folder_view()])
     fetches: int = 1
     source_problem: str | None = None
+    pass_problem: str | None = None
     rollouts: list[View] = field(default_factory=list)  # what each look at the rollout sees; the last stays
     requests: list[Request] = field(default_factory=list)
     streams: list[str] = field(default_factory=list)  # the Last-Event-ID of each
@@ -156,7 +157,9 @@ class FakeDaemon:
                 ]
                 return 200, {
                     "lastPass": iso(time.time()),
+                    "passProblem": self.pass_problem,
                     "sourceProblem": self.source_problem,
+                    "settingsProblem": None,
                     "suspended": self.suspended,
                     "sources": self.sources,
                     "workflows": shown,

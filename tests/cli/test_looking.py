@@ -157,6 +157,16 @@ def test_oneline_is_one_line_whatever_happens(shell: Shell, daemon: FakeDaemon) 
     assert one.startswith("bad DEPLOYMENT_FAILED OutOfSync Missing 7cc54c69e260: TypeCheckFailed")
 
 
+def test_that_nothing_can_be_changed_is_told_first_and_is_exit_code_1(
+    shell: Shell, daemon: FakeDaemon
+) -> None:
+    daemon.pass_problem = "the state file can't be used: database or disk is full"
+    done = shell.run("status")
+    assert done.code == 1
+    assert done.out.startswith("Nothing can be changed now, what runs goes on: the state file can't be used")
+    assert "passes fail" in shell.run("status", "--oneline").out
+
+
 def test_the_json_of_status_is_what_the_daemon_says(shell: Shell, daemon: FakeDaemon) -> None:
     assert shell.run("status", "--json").json["workflows"] == [daemon.workflows["hello"]]
     assert shell.run("status", "hello", "--json").json == daemon.workflows["hello"]

@@ -198,6 +198,7 @@ def test_ctrl_c_stops_the_waiting_and_not_the_operation(shell: Shell, daemon: Fa
     terminal = Terminal(shell, "deploy", "hello")
     terminal.until("deploy hello")
     terminal.type("\x03")
+    terminal.until("^C")  # the terminal drops what it hasn't shown yet when it sees this
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.end() == 1
     assert "It goes on without you: timewright operations" in terminal.seen

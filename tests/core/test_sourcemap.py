@@ -90,3 +90,11 @@ def test_what_is_encoded_can_be_decoded(fields: list[int]) -> None:
 def test_text_that_is_no_mapping_is_refused() -> None:
     with pytest.raises(ValueError, match="mappings"):
         sourcemap.cut("AAAA;*")
+
+
+def test_mappings_follow_when_columns_are_taken_out_of_a_line() -> None:
+    line = ",".join(sourcemap.encode(fields) for fields in ((0, 0, 0, 0), (40, 0, 0, 5, 0), (10, 0, 1, 0)))
+    moved = [sourcemap.decode(segment) for segment in sourcemap.closed_up(line, 5, 30).split(",")]
+    assert moved == [(0, 0, 0, 0), (10, 0, 0, 5, 0), (10, 0, 1, 0)]
+    assert sourcemap.closed_up("AAAA", 5, 30) == "AAAA"
+    assert sourcemap.closed_up("", 5, 30) == ""

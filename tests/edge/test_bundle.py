@@ -488,7 +488,26 @@ async def test_a_base_that_half_exists_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "base" / ".tmp-left" / "base.json").write_text("{")
     await SdkBases(TOOLCHAIN, tmp_path, "node").get()
     (home,) = (tmp_path / "base").iterdir()
-    assert sorted(path.name for path in home.iterdir()) == ["base.js", "base.json"]
+    assert sorted(path.name for path in home.iterdir()) == ["base.js", "base.json", "sha256"]
+
+
+async def test_a_base_that_a_disk_has_spoilt_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emptied base.json made the daemon end at each start; an emptied base.js went into every bundle."""
+    made = await SdkBases(TOOLCHAIN, tmp_path, "node").get()
+    (home,) = (tmp_path / "base").iterdir()
+    shutil.copytree(home, tmp_path / "kept")
+    monkeypatch.setattr(SdkBases, "_cage", lambda _: None)  # out of which it could not read what it copies
+    quick = tmp_path / "node"  # "makes" it by copying what was made, which takes no seconds
+    quick.write_text(f'#!/bin/sh\ncp -r {tmp_path / "kept"} "$3"\n')
+    quick.chmod(0o755)
+    for name in ("base.js", "base.json", "sha256"):
+        for damage in ("", "{}", None):
+            (home / name).unlink()
+            if damage is not None:
+                (home / name).write_text(damage)
+            assert await SdkBases(TOOLCHAIN, tmp_path, str(quick)).get() == made
 
 
 async def test_without_node_the_error_says_what_is_missing(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ export class Pools {
     private readonly read: (data: string) => Tree = readTree,
   ) {
     const temporal = (reachable: boolean, error?: string): void => this.hearTemporal(reachable, error);
-    this.spare = new Spare(settings.spare, () => launcher.shared(), settings.temporal, temporal, log);
+    this.spare = new Spare(settings.spare, (pool) => launcher.shared(pool), settings.temporal, temporal, log);
     this.around = {
       launch: (slot) => this.launch(slot),
       siblings: (queue) => [...this.pools.values()].filter((pool) => pool.queue === queue).flatMap((pool) => pool.slots),
@@ -141,7 +141,7 @@ export class Pools {
   private launch(slot: Slot): ReturnType<Launcher['shared']> {
     const [first] = slot.version.releases;
     if (slot.version.isolation === 'process' && first !== undefined) return this.launcher.own(slot.version, first);
-    const child = this.spare.take();
+    const child = this.spare.take(slot.version);
     const { stickyMs, pollTailMs: tailMs, graceMs, maxCached, temporal } = this.settings;
     const options = { name: this.settings.name, stickyMs, tailMs, graceMs, maxCached, tolerated: slot.tolerated, skipped: slot.skipped, ...this.pollers() };
     child.send({ type: 'serve', pool: slot.version, temporal, options });

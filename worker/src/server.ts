@@ -25,9 +25,10 @@ export interface Access {
 const MAX_BODY = 64 * 1024;
 
 export function makeServer(service: Service, access: Access, log: Log): Server {
-  const server = createServer({ maxHeaderSize: 8192 }, (request, response) => {
+  const server = createServer({ maxHeaderSize: 8192, connectionsCheckingInterval: 1000 }, (request, response) => {
     handle(service, access, request, response).catch((error: unknown) => {
-      log('error', 'request.failed', { error: message(error) });
+      // A request that broke off is its sender's doing: anybody could fill the log with errors.
+      log(request.complete ? 'error' : 'debug', 'request.failed', { error: message(error) });
       if (!response.headersSent) send(response, refuse(500, 'Internal', 'the host failed to answer; its log says why'));
       else response.destroy();
     });
@@ -57,7 +58,7 @@ async function handle(service: Service, access: Access, request: IncomingMessage
     return void response.end(service.metrics());
   }
   if (route !== 'POST /workflows/reload' && route !== 'POST /workflows/sync') {
-    const other = METHODS[path];
+    const other = Object.hasOwn(METHODS, path) ? METHODS[path] : undefined;
     if (other === undefined) return send(response, refuse(404, 'NoSuchRoute', `there is no ${path}`));
     response.setHeader('allow', other);
     return send(response, refuse(405, 'NoSuchRoute', `${path} takes ${other}`));

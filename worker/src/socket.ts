@@ -1,4 +1,4 @@
-/** Where the host listens. A Unix socket is ours alone (0600), and only a dead one is replaced. */
+/** Where the host listens. A Unix socket is ours alone, or our group's; only a dead one is replaced. */
 import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { basename, dirname } from 'node:path';
@@ -19,7 +19,7 @@ export async function listen(server: Server, where: Listen): Promise<void> {
   const bound = bind(server, { path }); // binds at once: no other code runs under this mask
   process.umask(mask);
   await bound;
-  chmodSync(path, 0o600);
+  chmodSync(path, where.mode);
 }
 
 /** The inode that callers reach: not the one we made, when somebody replaced or removed the socket. */

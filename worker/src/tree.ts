@@ -128,7 +128,7 @@ function readKept(home: string): string[] {
     throw error;
   }
   const names = texts(parse(content) as Table, 'versions', 'kept.toml');
-  for (const name of names) if (name !== basename(name) || name.startsWith('.')) throw new Error(`kept.toml: ${JSON.stringify(name)} is no version`);
+  for (const name of names) if (!isPlain(name)) throw new Error(`kept.toml: ${JSON.stringify(name)} is no version`);
   return names;
 }
 
@@ -180,7 +180,9 @@ export function readPool(data: string, directory: string, where?: { namespace: s
   if (isolation === 'process' && (releases.length !== 1 || releases[0]?.worker === undefined)) {
     throw new Error('pool.toml: isolation "process" needs exactly one release, with its worker file');
   }
-  const bundle = table['bundle'] === undefined ? undefined : join(directory, text(table, 'bundle', 'pool.toml'));
+  const name = table['bundle'] === undefined ? undefined : text(table, 'bundle', 'pool.toml');
+  if (name !== undefined && !isPlain(name)) throw new Error(`pool.toml: bundle leads out of the pool`);
+  const bundle = name === undefined ? undefined : join(directory, name);
   if (bundle !== undefined && !existsSync(bundle)) throw new Error(`${basename(bundle)} is missing`);
   return { ...pool, isolation, releases, ...(bundle === undefined ? {} : { bundle }) };
 }
@@ -197,7 +199,8 @@ function readRelease(row: Table, directory: string, inside: string, where: strin
   };
   const env = (row['env'] ?? {}) as Table;
   for (const [key, value] of Object.entries(env)) {
-    if (typeof value !== 'string') throw new Error(`${where}: env.${key} must be text`);
+    if (typeof value !== 'string' || value.includes('\0')) throw new Error(`${where}: env.${key} must be text`);
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(key)) throw new Error(`${where}: env has no such name as ${JSON.stringify(key)}`);
   }
   const [activities, worker] = [file('activities'), file('worker')];
   return {
@@ -210,6 +213,11 @@ function readRelease(row: Table, directory: string, inside: string, where: strin
     ...(worker === undefined ? {} : { worker }),
     env: env as Record<string, string>,
   };
+}
+
+/** One name in a folder, and nothing that leads elsewhere. */
+function isPlain(name: string): boolean {
+  return name === basename(name) && !name.startsWith('.') && !name.includes('\0');
 }
 
 function text(table: Table, key: string, where: string): string {

@@ -56,6 +56,14 @@ class Gate:
         except RequestError as refusal:
             self._strangers.refused(scope, refusal)
             await refused(refusal, scope)(scope, receive, answer)
+        except TwoEndsError:
+            response = problem(
+                400,
+                "Content-Length and Transfer-Encoding together tell two ends",
+                instance=scope["path"][:200],
+                headers={"Connection": "close"},
+            )
+            await response(scope, receive, answer)
         except TooManyHeadersError:
             response = problem(431, "the headers are too large", instance=scope["path"][:200])
             await response(scope, receive, answer)
@@ -69,12 +77,18 @@ class Gate:
         """Raises RequestError for strangers."""
         if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADERS:
             raise TooManyHeadersError
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            raise TwoEndsError
         if not is_open(scope["path"]) and scope["path"] not in page.PATHS:
             scope["state"]["actor"] = await self.context.doorkeeper.admit(scope)
 
 
 class TooManyHeadersError(Exception):
     """More than anybody needs."""
+
+
+class TwoEndsError(Exception):
+    """A proxy in front may go by the one, and we by the other: then its second request is not ours."""
 
 
 class _Answer:

@@ -310,10 +310,13 @@ class Workflow(_View):
 
 
 class Overview(_View):
-    """All workflows that you see. `refusedFiles`: files of the source without a readable workflow id."""
+    """All workflows that you see. `passProblem`: why nothing can be changed now, such as a full disk.
+    `refusedFiles`: files of the source without a readable workflow id."""
 
     last_pass: Moment | None
+    pass_problem: str | None
     source_problem: str | None
+    settings_problem: str | None
     suspended: Suspension | None
     sources: list[Source]
     workflows: list[Workflow]

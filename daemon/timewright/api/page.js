@@ -28,8 +28,14 @@ function bannersOf() {
       ' → ', el('code', null, 'systemctl status timewright'));
   }
   if (seen.error) banner('bad', 'error', outside(seen.error));
+  if (overview?.passProblem) {
+    banner('bad', 'pass', el('strong', null, 'Nothing can be changed now, what runs goes on:'), ' ', outside(overview.passProblem));
+  }
   if (overview?.sourceProblem) {
     banner('bad', 'source', el('strong', null, "The source can't be read completely, nothing is undeployed:"), ' ', outside(overview.sourceProblem));
+  }
+  if (overview?.settingsProblem) {
+    banner('bad', 'settings', el('strong', null, "The settings can't be read, those from before go on:"), ' ', outside(overview.settingsProblem));
   }
   if (overview?.suspended) {
     banner('warn', 'suspended', el('strong', null, 'All workflows are suspended'), ' by ', outside(who(overview.suspended, Date.now() / 1000)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from starlette.types import Scope
 
 from timewright import log
 from timewright.core.errors import Code, Problem, RequestError
+from timewright.edge.statefile import storage_trouble
 from timewright.views import problem_view
 
 STATUS: Mapping[Code, int] = {
@@ -88,9 +90,10 @@ def unexpected(error: Exception, scope: Scope) -> Response:
     log.get().error(
         "a call failed", id=number, method=scope["method"], path=scope["path"][:200], exc_info=error
     )
+    what = storage_trouble(error) if isinstance(error, sqlite3.Error) else ""
     return problem(
         500,
-        f"something went wrong in the daemon; its log has it under {number}",
+        f"{what or 'something went wrong in the daemon'}; its log has it under {number}",
         instance=f"urn:uuid:{uuid.UUID(number)}",
     )
 

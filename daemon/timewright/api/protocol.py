@@ -21,6 +21,9 @@ from timewright.api.problems import problem
 HEAD_S, BODY_S, STALLED_S = 10.0, 60.0, 30.0
 """Seconds: for a request's head to come whole, for its body, and for an answer to be taken by who asked."""
 
+LINGER_BYTES, LINGER_S = 32 * 1024 * 1024, 10.0
+"""What may still come of a body after its answer, so that the answer is read before the connection ends."""
+
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -32,6 +35,8 @@ class Protocol(H11Protocol):
         self._phase: Any = None
         self._clock: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._more = LINGER_BYTES
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,13 +46,15 @@ class Protocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch()
+        self._linger(len(data))
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._watch()
+        self._linger(0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._clock, self._stalled):
+        for timer in (self._clock, self._stalled, self._lingering):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
@@ -91,6 +98,18 @@ class Protocol(H11Protocol):
             self._clock.cancel()
         limit = {h11.IDLE: HEAD_S, h11.SEND_BODY: BODY_S}.get(phase)
         self._clock = self.loop.call_later(limit, self.transport.abort) if limit else None
+
+    def _linger(self, came: int) -> None:
+        """A body that goes on after its answer is thrown away, but not for ever: it may be a gigabyte."""
+        if self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY:
+            self._more -= came
+            if self._more < 0:
+                self.transport.abort()
+            elif self._lingering is None:
+                self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+        elif self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering, self._more = None, LINGER_BYTES
 
 
 def peer_of(connection: socket.socket | None) -> Peer | None:

@@ -244,7 +244,7 @@ def _broken(case: _Case) -> Broken:
 
 async def _compile(config: Config, cases: Sequence[_Case]) -> None:
     with tempfile.TemporaryDirectory(prefix="timewright-") as scratch:
-        compiler = make_compiler(config, Path(scratch, "cache"))
+        compiler = make_compiler(config, Path(scratch, "cache"), Path(scratch))
         dependencies = make_dependencies(config, Path(scratch, "dependencies"))
         if not config.data_path.exists():  # there is no daemon here whose cache could be used
             dependencies.cache = Path(scratch, "npm")

@@ -37,8 +37,12 @@ _MARKS = {BAD: "[red]✗[/]", INFO: "[cyan]·[/]"}
 def overview_lines(out: Console, overview: View) -> list[Text]:
     """The overview: what is wrong with the source, the table, the reasons, the counts."""
     markup = []
+    if problem := overview.get("passProblem"):
+        markup.append(f"[red]Nothing can be changed now[/], what runs goes on: {safe(problem)}")
     if problem := overview.get("sourceProblem"):
         markup.append(f"[red]The source can't be read completely[/], nothing is undeployed: {safe(problem)}")
+    if problem := overview.get("settingsProblem"):
+        markup.append(f"[red]The settings can't be read[/], those from before go on: {safe(problem)}")
     markup += [line for source in overview.get("sources", ()) for line in source_lines(source)]
     shown = [view for view in overview["workflows"] if _is_shown(view)]
     lines = [*map(marked, markup)]
@@ -123,8 +127,12 @@ def oneline(overview: View, now: float | None = None) -> str:
     unhealthy = [view["workflowId"] for view in views if view["health"] in ("Degraded", "Missing")]
     parts += [_named(unhealthy, "unhealthy")] if unhealthy else []
     parts += [_named(failed, "failed")] if failed else []
+    if overview.get("passProblem"):
+        parts.append("passes fail")
     if overview.get("sourceProblem"):
         parts.append("the source can't be read")
+    if overview.get("settingsProblem"):
+        parts.append("the settings can't be read")
     parts += [
         f"source {source['name']} {source['state'].lower()}"
         for source in overview.get("sources", ())
@@ -260,4 +268,5 @@ def problem_text(view: View) -> str:
 
 
 def has_failed(overview: View) -> bool:
-    return bool(overview.get("refusedFiles")) or any(view.get("lastError") for view in overview["workflows"])
+    stuck = bool(overview.get("passProblem") or overview.get("refusedFiles"))
+    return stuck or any(view.get("lastError") for view in overview["workflows"])

@@ -9,6 +9,11 @@ from typing import Final
 
 SHORT_COMMIT: Final = 10
 _MOST: Final = 200  # characters of a subject or a name that are kept
+_ENCODING: Final = re.compile(
+    r"utf-?8|us-ascii|iso-?8859-\d\d?|latin-?1|(?:windows-|cp)125\d|koi8-[ru]|shift[-_]?jis|sjis|euc-?(?:jp|kr)"
+    r"|iso-2022-jp|gb2312|gbk|gb18030|big5",
+    re.IGNORECASE,
+)
 _PERSON: Final = re.compile(r"(?P<name>.*?) ?<(?P<email>[^<>]*)> (?P<at>-?\d+)(?: [+-]\d{4})?$")
 
 
@@ -103,8 +108,10 @@ def _subject(message: str) -> str:
 
 
 def _text(data: bytes, encoding: str) -> str:
+    """Python knows encodings that are programs (idna, punycode, unicode_escape): those no commit names."""
+    known = _ENCODING.fullmatch(encoding) is not None
     try:
-        return data.decode(encoding, "replace")
+        return data.decode(encoding if known else "utf-8", "replace")
     except LookupError:
         return data.decode("utf-8", "replace")
 

@@ -57,7 +57,7 @@ class Order:
     """One rollout: bring Build ID `build_id` of `deployment` to all new executions. `workflows`: the ids
     whose code it changes; `types`: their workflow types → id. `hosts`: names of the hosts that must serve it
     first; `min_hosts`: or so many. `back`: a return to code that was served before: at once, without
-    gates."""
+    gates. `activities`: whether its workers take activities as well."""
 
     namespace: str
     deployment: str
@@ -72,6 +72,7 @@ class Order:
     hosts: tuple[str, ...] = ()
     min_hosts: int = 1
     back: bool = False
+    activities: bool = False
     begun_by: str = ""
     resume: Progress | None = None
 

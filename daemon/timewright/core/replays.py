@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from timewright.core.errors import DeployError, Problem, Reason
+from timewright.core.stored import is_number
 
 OFF, WARN, ENFORCE, AUTO = "off", "warn", "enforce", "auto"
 MODES: Final = (AUTO, OFF, WARN, ENFORCE)
@@ -133,13 +134,15 @@ def outcome_of(value: Mapping[str, Any]) -> Replayed:
     """An outcome as the replayer writes it. Raises ValueError for what is none."""
     try:
         event = value.get("eventId")
+        if not (event is None or is_number(event, whole=True)):
+            raise TypeError("eventId is no number")
         return Replayed(
             workflow_id=str(value["workflowId"]),
             run_id=str(value["runId"]),
             ok=bool(value["ok"]),
             kind=str(value.get("kind", "")),
             message=str(value.get("message", "")),
-            event=int(event) if event is not None else None,
+            event=event,
             old=_step(value.get("old")),
             new=_step(value.get("new")),
             source=str(value.get("source", "")),
@@ -151,7 +154,13 @@ def outcome_of(value: Mapping[str, Any]) -> Replayed:
 
 
 def _step(value: Mapping[str, Any] | None) -> Step | None:
-    return Step(str(value["kind"]), str(value.get("name", "")), value.get("ms")) if value else None
+    """Raises TypeError, KeyError and AttributeError for what is none."""
+    if not value:
+        return None
+    ms = value.get("ms")
+    if not (ms is None or is_number(ms)):
+        raise TypeError("ms is no number")
+    return Step(str(value["kind"]), str(value.get("name", "")), ms)
 
 
 def outcome_view(one: Replayed) -> dict[str, Any]:
@@ -261,7 +270,7 @@ def had(step: Step | None) -> str:
         return "nothing there"
     if step.kind == "timer":
         return f"a timer of {span(step.ms)}"
-    return _HAD.get(step.kind, step.kind).format(step.name or "of an unknown name")
+    return _HAD.get(step.kind, step.kind).replace("{}", step.name or "of an unknown name")
 
 
 def does(step: Step | None, old: Step | None = None) -> str:
@@ -270,7 +279,7 @@ def does(step: Step | None, old: Step | None = None) -> str:
         return f"has no patched('{old.name}')" if old is not None and old.kind == "patch" else "does nothing"
     if step.kind == "timer":
         return f"starts a timer of {span(step.ms)}"
-    return _DOES.get(step.kind, step.kind).format(step.name or "of an unknown name")
+    return _DOES.get(step.kind, step.kind).replace("{}", step.name or "of an unknown name")
 
 
 def span(ms: float | None) -> str:

@@ -121,6 +121,19 @@ def encode(fields: tuple[int, ...]) -> str:
     return "".join(text)
 
 
+def closed_up(line: str, at: int, width: int) -> str:
+    """One line's mappings when `width` columns are taken out of its code from column `at` on, where none of
+    them stands. Raises ValueError for text that is not mappings."""
+    column, segments = 0, line.split(",")
+    for index, segment in enumerate(segments):
+        first, *rest = decode(segment) if segment else (0,)
+        column += first
+        if column > at:
+            segments[index] = encode((first - width, *rest))
+            break
+    return ",".join(segments)
+
+
 def to_json(cut_mappings: Rebasable) -> dict[str, Any]:
     """For keeping beside a map, so that the cut is made once, when the part is built."""
     end = cut_mappings.end

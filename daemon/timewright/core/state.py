@@ -170,7 +170,7 @@ class Asked:
     force: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """What the state file remembers of one workflow. Times are seconds since the epoch (UTC).
 

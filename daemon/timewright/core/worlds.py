@@ -11,7 +11,7 @@ from timewright.core.errors import Problem, Reason
 from timewright.core.state import Record, Suspension
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """One readable spec of the source. `content`: digest of the file; `digest`: of the release."""
 
@@ -88,7 +88,7 @@ class Desired:
         return (*self.wanted, *self.broken)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Live:
     """What the tree holds for one workflow: its current release, by the receipt."""
 

@@ -19,7 +19,7 @@ import base64
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -28,40 +28,13 @@ from timewright.core import sourcemap
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.sourcemap import Rebasable
 from timewright.edge import esbuild, files
+from timewright.edge.partbuild import Entry, PartBuilder
 from timewright.edge.sdkbase import SPECIFIERS, Base, SdkBases
 from timewright.edge.tschild import Limits
 
 _OURS: Final = "x_timewright"
 _REMEMBERED: Final = 64 * 1024 * 1024  # bytes of parts kept in memory between joins
 
-#: As the SDK's webpack resolves: the browser's side of packages, CommonJS out of it.
-_ESBUILD: Final = (
-    "--bundle",
-    "--format=cjs",
-    "--platform=browser",
-    "--main-fields=browser,module,main",
-    "--conditions=webpack,development,module",
-    "--resolve-extensions=.js,.ts,.mjs,.cjs,.json",
-    "--target=es2022",
-    # An import() of a module outside would reach for the host's loader; inside of the bundle it is a require.
-    "--supported:dynamic-import=false",
-    "--define:global=globalThis",
-    # What webpack puts for them; there are no files in the sandbox.
-    '--define:__dirname="/"',
-    '--define:__filename="/index.js"',
-    # The release's tsconfig has done its work in dist/.
-    "--tsconfig-raw={}",
-    '--define:process.env.NODE_ENV="development"',
-    # Real paths would put this machine's directories into the bundle, and so into the Build ID.
-    "--preserve-symlinks",
-    "--sourcemap=external",
-    # A comment is no change of a workflow: it must not make a new Build ID.
-    "--legal-comments=none",
-    "--charset=utf8",
-    "--log-level=error",
-    "--log-limit=50",
-    "--color=false",
-)
 _PROLOGUE: Final = b"""\
 ;globalThis.__timewright__ = (() => {
   const parts = [];
@@ -140,16 +113,22 @@ class Bundler:
     """Builds parts and joins them."""
 
     def __init__(self, toolchain: Path, bases: SdkBases, limits: Limits) -> None:
-        self.binary = esbuild.binary(toolchain.resolve())
         self.bases = bases
-        self.limits = limits
+        self._builder = PartBuilder(toolchain.resolve(), bases, limits)
         self._parts: OrderedDict[tuple[str, int, int], _Loaded] = OrderedDict()
         self._kept = 0
 
-    async def part(self, directory: Path, entry: str, root: str = "src") -> None:
+    async def close(self) -> None:
+        """End what many wait for; no part may be in the making."""
+        await self._builder.close()
+
+    async def part(
+        self, directory: Path, entry: str, root: str = "src", company: Callable[[], str] = lambda: ""
+    ) -> None:
         """Bundle `entry` (`dist/workflow.js`) of the release in `directory` into its bundle/.
 
-        `root`: where the sources lie (`src` or `.`), for the places of problems.
+        `root`: where the sources lie (`src` or `.`), for the places of problems. `company`: which others may
+        be bundled by one process with it (`core.company`), asked only where some wait.
 
         Raises DeployError: BUNDLE_FAILED with each import that workflow code can't have, as a
         problem with its place in src/; COMPILE_TIMEOUT; COMPILER_UNAVAILABLE.
@@ -158,30 +137,11 @@ class Bundler:
         out = directory / "bundle"
         files.remove(out)
         out.mkdir()
-        meta = await self._esbuild(directory, entry, base, root)
-        requires = _judge(_Graph(directory, entry, meta["inputs"], root), base)
+        inputs = await self._builder.build(Entry(directory, entry), root, company)
+        requires = _judge(_Graph(directory, entry, inputs, root), base)
         if requires - set(SPECIFIERS):
             await self.bases.get(requires)
         _finish(directory, out, requires)
-
-    async def _esbuild(self, directory: Path, entry: str, base: Base, root: str) -> Any:
-        meta = directory / "bundle" / "meta.json"
-        command: list[str | Path] = [
-            self.binary,
-            entry,
-            "--outfile=bundle/workflow.js",
-            f"--metafile={meta}",
-            *_ESBUILD,
-            *(f"--external:{name}" for name in _outside(base)),
-        ]
-        finished = await esbuild.run(command, directory, self.limits)
-        if finished.code != 0:
-            said = finished.stderr.decode("utf-8", errors="replace")
-            raise esbuild.refused(directory, said, Reason.BUNDLE_FAILED, root)
-        try:
-            return json.loads(meta.read_bytes())
-        finally:
-            meta.unlink(missing_ok=True)
 
     # --- a pool's bundle ---
 
@@ -219,16 +179,6 @@ class Bundler:
             _, old = self._parts.popitem(last=False)
             self._kept -= old.size
         return found
-
-
-def _outside(base: Base) -> Iterator[str]:
-    """What esbuild shall leave as an import, so that we can judge it: Node's modules and the SDK's."""
-    yield from ("node:*", "@temporalio/*", "nexus-rpc", "nexus-rpc/*", "assert", "url", "util")
-    for name in base.disallowed:
-        if not name.startswith("@temporalio/"):
-            yield name
-            if "/" not in name:
-                yield f"{name}/*"
 
 
 def _finish(directory: Path, out: Path, requires: Iterable[str]) -> None:

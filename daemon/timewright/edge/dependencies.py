@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import time
-import tomllib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +26,9 @@ import tomli_w
 from timewright.core.dependencies import Needs, Rules
 from timewright.core.digest import canonical, sha256
 from timewright.core.errors import DeployError, Reason
+from timewright.core.masking import printable
 from timewright.core.semver import is_exact
+from timewright.core.stored import json_of, toml_of
 from timewright.edge import files, npm
 from timewright.edge.toolchain import provided, version_of
 
@@ -181,10 +182,10 @@ class Dependencies:
         """The packages of a set, name → version (where one is there more than once, the topmost); nothing
         for one that isn't there, or that is only the toolchain's."""
         try:
-            listed = tomllib.loads((self.root / key / _RECEIPT).read_text("utf-8"))["versions"]
-        except (OSError, ValueError, KeyError):
+            listed = toml_of((self.root / key / _RECEIPT).read_bytes())["versions"]
+            named = {path.removeprefix("node_modules/"): str(version) for path, version in listed.items()}
+        except (OSError, ValueError, KeyError, AttributeError):
             return {}
-        named = {path.removeprefix("node_modules/"): str(version) for path, version in listed.items()}
         return {name: version for name, version in named.items() if "node_modules/" not in name}
 
     # installing
@@ -213,7 +214,14 @@ class Dependencies:
         temporary = self.root / files.unique("tool-")
         try:
             await self._install(needs, temporary, say)
-            home = self.root / f"{name}-{version_of(temporary / 'node_modules' / name)}"
+            version = version_of(temporary / "node_modules" / name)
+            if not is_exact(version):  # the package says it of itself, and it becomes a path
+                raise DeployError(
+                    Reason.DEPENDENCY_FAILED,
+                    f"the package {name} says that its version is {printable(version[:40])!r}, which is none",
+                    hint="does npm's registry give what it should?",
+                )
+            home = self.root / f"{name}-{version}"
             if _whole(home) is None:
                 files.remove(home)
                 temporary.rename(home)
@@ -349,8 +357,8 @@ class Dependencies:
 def _whole(home: Path) -> Installed | None:
     """A set that was installed to its end; None when there is none."""
     try:
-        receipt = tomllib.loads((home / _RECEIPT).read_text("utf-8"))
-        return Installed(home, tuple(receipt["warnings"]))
+        receipt = toml_of((home / _RECEIPT).read_bytes())
+        return Installed(home, tuple(str(text) for text in receipt["warnings"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -358,16 +366,17 @@ def _whole(home: Path) -> Installed | None:
 def _entries(build: Path) -> dict[str, dict[str, Any]]:
     """What npm says that it installed: path → entry of its own lock file."""
     try:
-        found = json.loads((build / "node_modules" / ".package-lock.json").read_bytes())["packages"]
-    except (OSError, ValueError, KeyError):
+        found = json_of((build / "node_modules" / ".package-lock.json").read_bytes())["packages"]
+        return {path: entry for path, entry in found.items() if path and isinstance(entry, dict)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return {path: entry for path, entry in found.items() if path}
 
 
 def _owner(name: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
     """A package that asks for another."""
     for path, entry in entries.items():
-        if name in {**entry.get("dependencies", {}), **entry.get("peerDependencies", {})}:
+        asked = (entry.get("dependencies"), entry.get("peerDependencies"))  # the package's own words
+        if any(isinstance(names, dict) and name in names for names in asked):
             return path.rpartition("node_modules/")[2]
     return ""
 

@@ -10,11 +10,21 @@ import shutil
 import sys
 import uuid
 from pathlib import Path
+from typing import Final
+
+from timewright.edge.failpoint import failpoint
+
+_OURS: Final = ".tmp-"
 
 
 def unique(stem: str = "") -> str:
     """A temporary name that nobody else has, known as ours by its start (swept at the next start)."""
-    return f".tmp-{stem}{uuid.uuid4().hex[:12]}"
+    return f"{_OURS}{stem}{uuid.uuid4().hex[:12]}"
+
+
+def is_unique(name: str) -> bool:
+    """Whether a name is one of those."""
+    return name.startswith(_OURS)
 
 
 def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -29,12 +39,15 @@ def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put `data` at `path` by rename: a reader sees the old file or the new one."""
     temporary = path.parent / unique()
+    failpoint("before-replace")
     try:
         write(temporary, data, mode=mode)
+        failpoint("mid-replace")
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    failpoint("after-replace")
     sync_directory(path.parent)
 
 
@@ -86,6 +99,7 @@ def point(link: Path, target: str) -> None:
     temporary = link.parent / unique(link.name[:100] + "-")
     temporary.symlink_to(target)
     try:
+        failpoint("mid-link")
         temporary.replace(link)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -165,9 +179,10 @@ def remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    doomed = path if path.name.startswith(".tmp-") else path.parent / unique("gone-")
+    doomed = path if is_unique(path.name) else path.parent / unique("gone-")
     if doomed != path:
         path.rename(doomed)
+        failpoint("mid-remove")
     shutil.rmtree(doomed, ignore_errors=True)
 
 
@@ -176,7 +191,7 @@ def sweep(parent: Path) -> int:
     count = 0
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(parent):
-            if entry.name.startswith(".tmp-"):
+            if is_unique(entry.name):
                 remove(Path(entry.path))
                 count += 1
     return count

@@ -10,7 +10,7 @@ import asyncio
 import os
 import posixpath
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,7 +246,7 @@ class Git:
         if not paths:
             return []
         asked = b"".join(f"{sha}:".encode() + os.fsencode(path) + b"\n" for path in paths if "\n" not in path)
-        listed = (await self._run("cat-file", "--batch-check", "--follow-symlinks", stdin=asked)).split(b"\n")
+        listed = await self._run("cat-file", "--batch-check", "--follow-symlinks", stdin=asked)
         answers = iter(_link_answers(listed))
         return [None if "\n" in path else next(answers, None) for path in paths]
 
@@ -350,17 +350,23 @@ def _entry(line: bytes, cut: int) -> Entry:
     return Entry(name[cut:], mode.decode(), oid.decode(), int(size) if size.isdigit() else -1)
 
 
-def _link_answers(lines: list[bytes]) -> Iterable[str | None]:
-    """Of `cat-file --batch-check --follow-symlinks`: one line for a blob, two for what is none."""
-    rest = iter(lines)
-    for line in rest:
-        if not line:
-            continue
+def _link_answers(said: bytes) -> Iterator[str | None]:
+    """Of `cat-file --batch-check --follow-symlinks`: one line for a blob; for what is none one that tells the
+    length of the text after it, which may well have lines that look like answers."""
+    at = 0
+    while at < len(said):
+        end = said.find(b"\n", at)
+        line = said[at : end if end >= 0 else len(said)]
+        at += len(line) + 1
         words = line.split(b" ")
         if words[0] in (b"symlink", b"dangling", b"loop", b"notdir") and len(words) == 2:
-            next(rest, None)  # the link's text
+            at += (int(words[1]) if words[1].isdigit() and len(words[1]) < 10 else 0) + 1
             yield None
         elif line.endswith((b" missing", b" ambiguous")):
             yield None
-        else:
-            yield words[0].decode() if words[1:2] == [b"blob"] else None
+        elif line:
+            yield words[0].decode() if words[1:2] == [b"blob"] and _is_oid(words[0]) else None
+
+
+def _is_oid(word: bytes) -> bool:
+    return len(word) in (40, 64) and word.isalnum()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from timewright.core.commits import Commit
 from timewright.core.document import Limits
 from timewright.core.errors import Problem
 from timewright.core.gitwords import Fault
-from timewright.core.landing import Landing, Outcome
+from timewright.core.landing import Outcome
+from timewright.core.stored import json_of, shaped
 from timewright.edge import files
 from timewright.edge.git import LINK, SUBMODULE, Blobs, Entry, Git, GitError, TooLargeError
 from timewright.edge.source import (
@@ -29,6 +31,8 @@ from timewright.edge.source import (
 )
 
 _FORMAT = 1
+_OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_LINK = 64 * 1024  # bytes of a link's text; the kernel takes 4,096
 
 
@@ -204,30 +208,31 @@ def store(path: Path, adopted: Adopted) -> None:
 def load(path: Path) -> Adopted | None:
     """What was kept; None when there is nothing. Raises ValueError for what is damaged."""
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        if content.pop("format") != _FORMAT:
+        content = json_of(path.read_bytes())
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise ValueError("it is of another format")
-        values = {
-            **content,
-            "commit": Commit(**content["commit"]),
-            "files": {
-                name: Listed(oid, digest, Problem(**problem) if problem else None)
-                for name, (oid, digest, problem) in content["files"].items()
-            },
-            "commits": {sha: Commit(**values) for sha, values in content["commits"].items()},
-            "changed": tuple(content["changed"]),
-            "landing": tuple(content["landing"]),
-            "outcome": _outcome(content["outcome"]),
-        }
-        return Adopted(**values)
+        listed = content.pop("files", None)
+        if not isinstance(listed, dict):
+            raise ValueError("it has no files")
+        found: Adopted = shaped(Adopted, content)
+        files = {name: _listed(name, row) for name, row in listed.items()}
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    shas = [found.commit.sha, *found.commits, *found.origins.values(), *found.landing]
+    if not all(map(_OID.fullmatch, shas)):
+        raise ValueError("one of its commits is none")
+    return replace(found, files=files)
 
 
-def _outcome(content: Mapping[str, Any] | None) -> Outcome | None:
-    if content is None:
-        return None
-    names = {key: tuple(content[key]) for key in ("workflows", "failed")}
-    return Outcome(**{**content, **names, "state": Landing(content["state"])})
+def _listed(name: str, row: Any) -> Listed:
+    """A row as `store` writes it: thousands of them, so not by `shaped`. Its names go to git."""
+    if not isinstance(row, list) or len(row) != 3 or not name.isprintable():
+        raise ValueError(f"{name!r} is no file")
+    oid, digest, problem = row
+    if not isinstance(oid, str) or not (oid == "" or _OID.fullmatch(oid)):
+        raise ValueError(f"{name} has no id")
+    if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        raise ValueError(f"{name} has no digest")
+    return Listed(oid, digest, shaped(Problem | None, problem, name))

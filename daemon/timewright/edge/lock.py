@@ -68,5 +68,5 @@ def _describe(text: bytes) -> str:
         holder = json.loads(text)
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
         return f"process {int(holder['pid'])}, since {since}"
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError):
         return "a process that did not say who it is"

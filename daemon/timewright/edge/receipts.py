@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
 from timewright.core.digest import SHORT, Placement
+from timewright.core.names import id_problem, name_problem
+from timewright.core.rollout import rollout_of
+from timewright.core.stored import is_inside, is_moment, is_part, toml_of
 from timewright.edge import files
 
 RECEIPT = "release.toml"
 _MOST_RECEIPT = 16 * 1024 * 1024  # bytes; 500 files make 60 KB
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What release.toml says: enough to rebuild the state file, and to check the release.
 
@@ -73,8 +76,9 @@ class Receipt:
 
     @classmethod
     def from_toml(cls, data: bytes) -> Receipt:
-        """Raises ValueError when the text is no receipt of a format we know."""
-        values: dict[str, Any] = tomllib.loads(data.decode())
+        """Raises ValueError when the text is no receipt of a format we know, or says what none of ours says:
+        what a path in it leads to is run, and what it is called is shown."""
+        values = toml_of(data)
         if values.pop("format", None) != 1:
             raise ValueError("not a receipt of format 1")
         for key, value in values.items():
@@ -83,9 +87,33 @@ class Receipt:
         for key in ("workflow_types", "activity_names", "warnings", "depends_on"):
             values[key] = tuple(values.get(key, ()))
         try:
-            return cls(**values)
+            found = cls(**values)
         except TypeError as error:
             raise ValueError(str(error)) from None
+        rollout_of(found.rollout)
+        for key, right in _sense(found):
+            if not right:
+                raise ValueError(f"{key} makes no sense")
+        return found
+
+
+def _sense(found: Receipt) -> Iterator[tuple[str, bool]]:
+    """What a receipt says, beyond its types: (key, whether it can be)."""
+    yield "workflow_id", not id_problem(found.workflow_id)
+    yield "digest", _DIGEST.fullmatch(found.digest) is not None
+    yield "namespace", not name_problem(found.namespace)
+    yield "task_queue", not name_problem(found.task_queue)
+    yield "isolation", found.isolation in ("shared", "process")
+    for key in ("workflows", "activities", "worker"):
+        entry = getattr(found, key)
+        yield key, entry is None or (is_inside(entry) and _is_below(entry, found.root))
+    yield "root", found.root == "." or is_inside(found.root)
+    yield "dependencies", found.dependencies == "" or is_part(found.dependencies)
+    yield "files", all(is_inside(path) for path in found.files)
+
+
+def _is_below(path: str, root: str) -> bool:
+    return root == "." or path.startswith(f"{root}/")
 
 
 def _is_text(value: object) -> bool:
@@ -102,7 +130,7 @@ def _is_text_by_name(value: object) -> bool:
 
 #: What a receipt's fields hold, where that isn't text.
 _KINDS: Mapping[str, Callable[[object], bool]] = {
-    "created": lambda value: isinstance(value, int | float),
+    "created": is_moment,
     "prune": lambda value: isinstance(value, bool),
     "workflow_types": _are_texts,
     "activity_names": _are_texts,

@@ -18,7 +18,7 @@ from typing import Final
 from timewright.core.errors import DeployError, Reason
 from timewright.core.sourcemap import State
 from timewright.edge import files, process
-from timewright.edge.toolchain import version_of
+from timewright.edge.toolchain import readable, version_of
 
 #: What workflow code may `require` without a base of its own.
 SPECIFIERS: Final = (
@@ -30,6 +30,7 @@ SPECIFIERS: Final = (
     "url",
     "util",
 )
+_SUM = "sha256"  # the file that tells a whole base from one that a power cut or a disk has spoilt
 _TIMEOUT: Final = 120.0
 
 
@@ -79,12 +80,16 @@ class SdkBases:
             return self._loaded[key]
         async with self._lock:
             if key not in self._loaded:
-                if not (self.home / key / "base.json").is_file():
+                base = await asyncio.to_thread(_load, self.home / key)
+                if base is None:
                     await self._make(key, specifiers, extra)
+                    base = await asyncio.to_thread(_load, self.home / key)
+                if base is None:
+                    raise DeployError(Reason.COMPILER_UNAVAILABLE, f"{self.home / key} can't be read")
                 # Two are plenty: the usual one, and one that some pool needs besides.
                 if len(self._loaded) >= 2:
                     self._loaded.pop(next(iter(self._loaded)))
-                self._loaded[key] = await asyncio.to_thread(_load, self.home / key)
+                self._loaded[key] = base
             return self._loaded[key]
 
     def _script(self) -> Path:
@@ -115,10 +120,12 @@ class SdkBases:
             json.dumps(specifiers),
         ]
         try:
-            finished = await process.run(command, cwd=self.toolchain, timeout=_TIMEOUT)
+            finished = await process.run(command, cwd=self.toolchain, timeout=_TIMEOUT, confine=self._cage())
             if finished.code != 0:
                 raise self._failure(finished.stderr.decode("utf-8", errors="replace"), extra)
+            (temporary / _SUM).write_text(_sum(temporary))
             files.sync_tree(temporary)
+            files.remove(self.home / key)  # one that a disk has spoilt
             temporary.rename(self.home / key)
         except (OSError, TimeoutError) as error:
             raise DeployError(
@@ -129,6 +136,9 @@ class SdkBases:
         finally:
             files.remove(temporary)
         files.sync_directory(self.home)
+
+    def _cage(self) -> process.Confine:
+        return process.Confine(readable(self.toolchain), write=(self.home,))
 
     def _failure(self, said: str, extra: list[str]) -> DeployError:
         detail = said.replace(f"{self.toolchain}/", "").strip()[-800:]
@@ -142,7 +152,18 @@ class SdkBases:
         return DeployError(Reason.COMPILER_UNAVAILABLE, f"the SDK's bundler failed on its own part: {detail}")
 
 
-def _load(home: Path) -> Base:
+def _sum(home: Path) -> str:
+    """A digest over both files of a base."""
+    return hashlib.sha256((home / "base.json").read_bytes() + (home / "base.js").read_bytes()).hexdigest()
+
+
+def _load(home: Path) -> Base | None:
+    """The base that lies there; None when there is none, or not the one that was made."""
+    try:
+        if (home / _SUM).read_text("ascii") != _sum(home):
+            return None
+    except (OSError, ValueError):
+        return None
     found = json.loads((home / "base.json").read_bytes())
     end = found["end"]
     return Base(

@@ -11,7 +11,6 @@ import re
 import secrets
 import stat
 import time
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +21,14 @@ from typing import Any
 import tomli_w
 
 from timewright.core.errors import TimewrightError
+from timewright.core.stored import toml_of
 from timewright.edge import files
 
 ROLES = ("viewer", "deployer", "admin")
 PREFIX = "tw_"
 EVERYONE = "*"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MOST = 4 * 1024 * 1024  # bytes; a thousand tokens make 200 KB
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"role", "owners", "created", "expires", "sha256"}
 _HEAD = """# Who may call timewright's API over the network. Kept by `timewright token create|list|revoke`.
@@ -73,12 +74,12 @@ class Tokens:
         try:
             with self.path.open("rb") as file:
                 self._check_mode(os.fstat(file.fileno()))
-                content = tomllib.loads(file.read().decode())
+                content = toml_of(file.read(_MOST + 1))
         except FileNotFoundError:
             return ()
         except OSError as error:
             raise self._wrong(f"can't be read: {error.strerror}", "check its mode and who owns it") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise self._wrong(f"is not TOML: {error}") from None
         return self._tokens(content)
 
@@ -192,6 +193,8 @@ class Tokens:
             return None
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise self._wrong(f"tokens.{name}.{key} must be a time with its zone: 2026-11-23T05:13:44Z")
+        if not 1970 <= value.year < 9999:
+            raise self._wrong(f"tokens.{name}.{key} is of no year that a token can be of")
         return value.timestamp()
 
     def _wrong(self, what: str, hint: str = "") -> TimewrightError:

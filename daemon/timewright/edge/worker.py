@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,9 +14,13 @@ from typing import Any
 
 import httpx
 
+from timewright.core.stored import is_number
 from timewright.core.verdict import Serving, Slot
 
 _MAX_ANSWER = 8 * 1024 * 1024  # bytes: a host that answers more is not ours
+_MOST_ROWS = 20_000  # of one list; 10,000 workflows in a pool each make 10,000
+_MOST_RELEASES = 100_000  # of all pools
+_MOST_TEXT, _MOST_NAME = 4096, 512  # characters
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class WorkerHost:
             transport=httpx.AsyncHTTPTransport(uds=self._short_path()) if self._socket else None,
             follow_redirects=False,
             trust_env=False,
+            verify=url.startswith("https:"),  # reading the certificates takes 50 ms, for a socket as well
         )
 
     def _short_path(self) -> str | None:
@@ -81,17 +87,10 @@ class WorkerHost:
         except _NoAnswerError as error:
             self.failures += 1
             return Reloaded(False, "Unreachable", str(error))
-        failed = {
-            str(item["workflowId"]): str(item.get("error", ""))
-            for item in _dicts(answer.get("failed"))
-            if "workflowId" in item
-        }
-        if status == 200 and answer.get("success", True) is True:
-            return Reloaded(True)
-        if not answer.get("reason"):  # with a reason the host has heard, and says what is wrong
+        found = reloaded_of(status, answer)
+        if not found.ok and not answer.get("reason"):  # with one the host has heard, and says what is wrong
             self.failures += 1
-        reason = str(answer.get("reason") or f"HTTP {status}")
-        return Reloaded(False, reason, str(answer.get("error") or "")[:2000], failed)
+        return found
 
     async def sync(self) -> bool:
         """Tell the host to look at the whole tree again; whether it answered that it did."""
@@ -109,11 +108,7 @@ class WorkerHost:
             status, answer = await self._call("GET", "/workflows", None)
         except _NoAnswerError as error:
             return Serving(False, error=str(error))
-        if status in (404, 405, 501):
-            return Serving(True, plain=True)
-        if status != 200 or not isinstance(answer.get("pools"), list):
-            return Serving(False, error=f"it answered HTTP {status} to GET /workflows")
-        return _serving(answer)
+        return serving_of(status, answer)
 
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None
@@ -130,11 +125,7 @@ class WorkerHost:
                         raise _NoAnswerError("its answer does not end")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise _NoAnswerError(_describe(error)) from None
-        try:
-            answer = httpx.Response(200, content=bytes(data)).json()
-        except (ValueError, RecursionError):
-            answer = {}
-        return response.status_code, answer if isinstance(answer, dict) else {}
+        return response.status_code, answer_of(bytes(data))
 
 
 class _NoAnswerError(Exception):
@@ -149,38 +140,87 @@ def _describe(error: Exception) -> str:
     return f"it broke off ({type(error).__name__})"
 
 
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+# What an answer says -----------------------------------------------------------------------------
+# Code of specs runs beside the host: what answers may be anybody. Texts end up in a database, rows in memory.
 
 
-def _serving(answer: Mapping[str, Any]) -> Serving:
+def answer_of(data: bytes) -> dict[str, Any]:
+    """The object that an answer's body is; an empty one for all else."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def reloaded_of(status: int, answer: Mapping[str, Any]) -> Reloaded:
+    """What the answer to a reload means."""
+    if status == 200 and answer.get("success", True) is True:
+        return Reloaded(True)
+    failed = {
+        _text(item["workflowId"], _MOST_NAME): _text(item.get("error", ""))
+        for item in _dicts(answer.get("failed"))
+        if "workflowId" in item
+    }
+    reason = _text(answer.get("reason") or f"HTTP {status}", _MOST_NAME)
+    return Reloaded(False, reason, _text(answer.get("error") or "", 2000), failed)
+
+
+def serving_of(status: int, answer: Mapping[str, Any]) -> Serving:
+    """What the answer to "what do you run" means."""
+    if status in (404, 405, 501):
+        return Serving(True, plain=True)
+    pools = answer.get("pools")
+    if status != 200 or not isinstance(pools, list):
+        return Serving(False, error=f"it answered HTTP {status} to GET /workflows")
     temporal = answer.get("temporal")
     unreachable = ""
     if isinstance(temporal, dict) and temporal.get("reachable") is False:
-        unreachable = f"Temporal at {temporal.get('address', '?')} does not answer"
-    slots = tuple(_slot(pool) for pool in _dicts(answer.get("pools")))
-    return Serving(True, temporal=unreachable, slots=slots)
+        unreachable = f"Temporal at {_text(temporal.get('address', '?'), _MOST_NAME)} does not answer"
+    rows = _dicts(pools)
+    listed = [len(row["releases"]) for row in rows if isinstance(row.get("releases"), list)]
+    if len(pools) > _MOST_ROWS or sum(listed) > _MOST_RELEASES:
+        return Serving(False, error="it says that it runs more than any host can")
+    return Serving(True, temporal=unreachable, slots=tuple(_slot(row) for row in rows))
 
 
 def _slot(pool: Mapping[str, Any]) -> Slot:
-    releases = [item for item in _dicts(pool.get("releases")) if "workflowId" in item]
+    releases = [item for item in _dicts(pool.get("releases"), _MOST_RELEASES) if "workflowId" in item]
+    names = [_text(item["workflowId"], _MOST_NAME) for item in releases]
     return Slot(
-        key=(str(pool.get("namespace", "")), str(pool.get("taskQueue", ""))),
-        version=str(pool.get("poolVersion", "")),
-        state=str(pool.get("state", "")),
-        releases={str(item["workflowId"]): str(item.get("release", "")) for item in releases},
+        key=(_text(pool.get("namespace", ""), _MOST_NAME), _text(pool.get("taskQueue", ""), _MOST_NAME)),
+        version=_text(pool.get("poolVersion", ""), _MOST_NAME),
+        state=_text(pool.get("state", ""), _MOST_NAME),
+        releases={
+            name: _text(item.get("release", ""), _MOST_NAME)
+            for name, item in zip(names, releases, strict=True)
+        },
         current=pool.get("current") is not False,
         kept=pool.get("kept") is True,
         pid=_whole(pool.get("pid")),
         age=_age(pool.get("startedAt")),
         restarts=_whole(pool.get("restarts")),
-        error=str(pool.get("lastError") or "")[:4096],
-        failed={str(item["workflowId"]): str(item["error"]) for item in releases if item.get("error")},
+        error=_text(pool.get("lastError") or ""),
+        failed={
+            name: _text(item["error"])
+            for name, item in zip(names, releases, strict=True)
+            if item.get("error")
+        },
     )
 
 
+def _dicts(value: object, most: int = _MOST_ROWS) -> list[dict[str, Any]]:
+    return [item for item in value[:most] if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _text(value: object, most: int = _MOST_TEXT) -> str:
+    """A value as text that a database takes: half of a character is shown as '?'."""
+    text = value if isinstance(value, str) else repr(value) if is_number(value) else ""
+    return text[:most].encode("utf-8", "replace").decode()
+
+
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return value if isinstance(value, int) and is_number(value, whole=True) else 0
 
 
 def _age(moment: object) -> float:

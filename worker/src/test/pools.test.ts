@@ -118,6 +118,19 @@ test('a version that refuses to load leaves the old one serving and is answered 
   assert.deepEqual(ask()?.body['failed'], [{ workflowId: 'b', error: 'boom' }]);
 });
 
+test('a version that was cleared away while it loaded is nobody\'s failure, and the newer one is served', async () => {
+  const { children, see, want, ask } = setUp();
+  await see({ pools: new Map([['default/q', { ...pool('1'), bundle: '/nowhere/pools/default/q/1/workflows.js' }]]), broken: new Map() });
+  children[0]?.say({ type: 'loaded', failed: [{ workflowId: 'a', error: 'ENOENT: no such file' }], refused: true });
+  await flush();
+  assert.equal(children[0]?.killed, true);
+  assert.equal(ask(), undefined, 'no verdict on a release');
+  await want('2');
+  children[1]?.poll();
+  await flush();
+  assert.equal(ask()?.status, 200);
+});
+
 test('the first version may serve what loads of it, a later one must not be worse', async () => {
   const { children, want, ask } = setUp();
   const tolerated = (child: Fake | undefined) => child?.orders.flatMap((order) => (order.type === 'serve' ? order.options.tolerated : []));
