@@ -6,6 +6,7 @@ Nothing of it is live until `Applier` links it, and a build that fails leaves no
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from timewright import log
+from timewright.core.company import company
 from timewright.core.digest import SHORT, sha256
 from timewright.core.prepare import Prepared, prepare
 from timewright.core.spec import package_text
@@ -129,6 +131,7 @@ class Builder:
                 return Compiled((*tools.warnings, *found["warnings"]), found["typescript"])
             failpoint("before-compile")
             compiled = await compile_release(world.compiler, prepared, build, tools.typescript, timings)
+            failpoint("after-compile")
             about = {"warnings": list(compiled.warnings), "typescript": compiled.typescript}
             await asyncio.to_thread(world.cache.put, prepared.compile_key, build, about)
             return replace(compiled, warnings=(*tools.warnings, *compiled.warnings))
@@ -199,6 +202,7 @@ async def compile_release(
             typescript=typescript,
             unreached=spec.unreached,
             bundle=_bundle(prepared),
+            company=functools.cache(lambda: company(spec, prepared.options)),
         )
     )
     timings.update(result.timings_ms)

@@ -15,9 +15,11 @@ from timewright.edge.pools import Key, PoolVersion, versioning_of
 from timewright.edge.releases import Receipt
 from timewright.world import World
 
-#: Seconds that a deploy waits for others of its pool that are on their way: they share one new Version then,
-#: and not each has its own, with a process that lives for minutes.
-_GATHER_S = 3.0
+#: Seconds that a deploy waits for others of its pool that are on their way: they share one new version then,
+#: and not each has its own, which holds the code of all. With Versions each has a process that lives for
+#: minutes; in place, it is one more swap.
+_GATHER_S, _GATHER_IN_PLACE_S = 3.0, 1.0
+_FEW = 8  # who wait may ask often
 
 
 class Pooling:
@@ -49,12 +51,16 @@ class Pooling:
         return [r for r in self.world.receipts.values() if (r.namespace, r.task_queue) == key]
 
     async def gather(self, key: Key) -> None:
-        """Let other deploys of a pool with Versions catch up, for a moment."""
-        if not self.world.versioning:
+        """Let other deploys of the pool catch up, for a moment: until so long after its last new version, so
+        that all who wait go on at once, and one of them makes the next for all."""
+        if not (coming := self.world.coming[key]):
             return
-        end = time.monotonic() + _GATHER_S
-        while self.world.coming[key] and time.monotonic() < end:  # noqa: ASYNC110 - for seconds, at most
-            await asyncio.sleep(0.02)
+        most = _GATHER_S if self.world.versioning else _GATHER_IN_PLACE_S
+        now = time.monotonic()
+        last = self.world.pooled_at.get(key, 0.0)
+        end = (last if last > now - most else now) + most
+        while coming and time.monotonic() < end:  # noqa: ASYNC110 - for seconds, at most
+            await asyncio.sleep(0.02 if len(coming) < _FEW else 0.2)
 
     async def _publish(self, key: Key, members: list[Receipt], deployment: str) -> None:
         world = self.world
@@ -77,6 +83,7 @@ class Pooling:
         if current is not None and current.lane != (content["build_id"] if deployment else ""):
             self._keep(key, current)
         world.pools.make_current(key, version)
+        world.pooled_at[key] = time.monotonic()
         failpoint("after-pool-link")
         kept = world.pools.kept(key)
         if version in kept:

@@ -290,7 +290,7 @@ ESCAPES = {
 }
 
 
-@pytest.mark.parametrize("lane", ["warm", "cold"])
+@pytest.mark.parametrize("lane", ["warm", "caged", "cold"])
 @pytest.mark.parametrize("name", ESCAPES)
 async def test_a_file_outside_of_the_release_is_refused_and_nothing_is_written(
     service: TypeScriptService, tmp_path: Path, name: str, lane: str
@@ -306,11 +306,17 @@ async def test_a_file_outside_of_the_release_is_refused_and_nothing_is_written(
     if lane == "cold":
         chosen = TypeScriptService(TOOLCHAIN, tmp_path / "unused")
         chosen.fallback = "for this test"
+    if lane == "caged":
+        chosen = TypeScriptService(TOOLCHAIN, tmp_path / "unused", trees=(release,))
     checked = await chosen.compile(release)
+    if lane == "caged":
+        await chosen.close()
     assert checked.problems != ()
     said = printed(checked.problems)
     assert "topsecret" not in said
-    assert str(tmp_path) not in said.replace(text, "")
+    assert str(tmp_path) not in said.replace(text, "").replace(
+        f"module '{tmp_path}/outside'", ""
+    )  # its own words
     assert snapshot(tmp_path) == before
     manifest = TOOLCHAIN / "node_modules" / "typescript" / "package.json"
     assert manifest.stat().st_mtime < time.time() - 5

@@ -16,9 +16,13 @@ from timewright.core import diagnostics
 from timewright.core.diagnostics import Places
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.edge import files, process, tstree
+from timewright.edge.toolchain import readable
 from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits
 
 _DECLARATION: Final = re.compile(r"\.d(\.[^./]+)?\.[cm]?ts$")
+
+_DECLARED: Final = re.compile(r"(\.d)?\.[cm]?[jt]sx?$")
+_REFERENCE: Final = re.compile(r"""^\s*///\s*<reference\s+(?:path|types)\s*=\s*(['"])(.+?)\1""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,12 @@ class Job:
             str(self.directory),
             tuple((path, "node_modules") for path in dict.fromkeys(self.modules)),
         )
+
+    @property
+    def _packages(self) -> tuple[Path, ...]:
+        """What lies behind its node_modules, and around the compiler."""
+        beside = (self.library.resolve().parents[1],) if self.library is not None else ()
+        return ((self.directory / "node_modules").resolve(), *beside)
 
     @property
     def config(self) -> Path:
@@ -145,10 +155,10 @@ class Job:
             return tuple(
                 Problem("", f"would be written outside of dist: {Path(name).name}") for name in strays
             )
-        self._write(emitted)
+        self.write(emitted)
         return ()
 
-    def _write(self, emitted: Mapping[str, str]) -> None:
+    def write(self, emitted: Mapping[str, str]) -> None:
         """Write dist/ anew: what an earlier run left there proves nothing."""
         files.remove(self.directory / "dist")
         for name, text in emitted.items():
@@ -186,14 +196,24 @@ class Job:
         strays = []
         for name in names:
             in_modules = name.startswith(modules)
-            if (name.startswith(source) and not name.startswith(made)) or (in_modules and _is_library(name)):
+            if (name.startswith(source) and not name.startswith(made)) or (in_modules and is_library(name)):
                 continue
             if name.startswith(home) and _DECLARATION.search(name):
                 continue
             if in_modules and not self._reached_by_path(name):
                 continue
             strays.append(name)
+        stems = {_DECLARED.sub("", name) for name in strays}
+        strays += [name for name in self._referenced() if _DECLARED.sub("", name) not in stems]
         return diagnostics.tidy(self._stray(name) for name in strays)
+
+    def _referenced(self) -> Iterator[str]:
+        """What `/// <reference` names outside of the release: a compiler in a cage passes it over."""
+        for file, text in self._sources():
+            for _, name in _REFERENCE.findall(text):
+                target = os.path.normpath(self.directory / os.path.dirname(file) / name)  # noqa: PTH120 - as text
+                if not target.startswith(f"{self.directory}/"):
+                    yield target
 
     def _reached_by_path(self, name: str) -> bool:
         """Whether the code names a file in node_modules by its path: it would be emitted beside itself."""
@@ -201,7 +221,7 @@ class Job:
         return any(needle.search(text) for _, text in self._sources())
 
     def _stray(self, name: str) -> Problem:
-        stem = re.sub(r"(\.d)?\.[cm]?[jt]sx?$", "", Path(name).name)
+        stem = _DECLARED.sub("", Path(name).name)
         mention = re.compile(rf"""['"`][^'"`\n]*/{re.escape(stem)}(\.\w+)*['"`]""")
         message = f"{Path(name).name} is not a file of this release"
         own = "its own files" if self.root == "." else f"files below its own {self.root}/"
@@ -243,6 +263,7 @@ class Job:
             env={"GOMEMLIMIT": str(self.limits.memory)},
             timeout=self.limits.timeout,
             memory=self.limits.ceiling + 512 * MIB,
+            confine=process.Confine((*readable(self.toolchain), *self._packages), write=(self.directory,)),
         )
         if finished.code not in (0, 1, 2):
             raise DeployError(
@@ -251,7 +272,7 @@ class Job:
         return finished.stdout.decode("utf-8", errors="replace")
 
 
-def _is_library(name: str) -> bool:
+def is_library(name: str) -> bool:
     return _DECLARATION.search(name) is not None
 
 

@@ -8,6 +8,8 @@ been busy for a while, so that one spec that hangs the compiler doesn't hold up 
 Every job opens a snapshot of its own: it reads the disk as it is now (an updated snapshot would be
 stale unless told of each change), while the parsed SDK types are shared through the anchor project,
 which stays open. The child never writes: it returns what it would emit and we write it to `dist/`.
+
+Releases that wait for a lane are checked in one program where that changes no verdict (`tstogether.py`).
 """
 
 from __future__ import annotations
@@ -17,20 +19,28 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from timewright.core.errors import DeployError, Problem, Reason
-from timewright.edge import files
+from timewright.edge import files, process
+from timewright.edge.lines import Lines
+from timewright.edge.toolchain import readable
 from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits, tsc_binary
 from timewright.edge.tsjob import Checked, Job
+from timewright.edge.tstogether import Together
 
 __all__ = ["Checked", "Limits", "TypeScriptService", "tsc_binary"]
 
 _START_TIMEOUT: Final = 30.0
 _SETTLE: Final = 5.0
+_WAITING: Final = 8  # jobs that watch for a free lane; of a thousand, the others wait in line without a look
+#: Releases in one program: with more, the last of them waits longer and nothing is gained. With less than the
+#: few, each is as fast alone.
+_MOST, _FEW = 50, 3
+_TOGETHER_TIMEOUT: Final = 10.0  # seconds; one of them may be a type bomb, and all others wait for it
 
 
 @dataclass
@@ -46,16 +56,23 @@ class _Lane:
 class TypeScriptService:
     """Checks releases and emits their JavaScript; see the module's text for how."""
 
-    def __init__(self, toolchain: Path, cache: Path, limits: Limits | None = None) -> None:
-        """`toolchain`: where node_modules is. `cache`: a directory of ours for the anchor project."""
+    def __init__(
+        self, toolchain: Path, cache: Path, limits: Limits | None = None, trees: Sequence[Path] = ()
+    ) -> None:
+        """`toolchain`: where node_modules is. `cache`: a directory of ours for the anchor project. `trees`:
+        where releases and their packages lie, all that the warm compiler may read; none: no cage."""
         self.toolchain = toolchain.resolve()
         self.binary = tsc_binary(self.toolchain)
         self.limits = limits or Limits()
         self.fallback = ""  # why the cold compiler is used, '' when the warm one is
         self._home = cache.resolve() / files.unique("tsc-")
+        here = (*readable(toolchain), *trees)
+        self._confine = process.Confine(here, write=(self._home,)) if trees else None
         self._lanes = [_Lane("warm-1"), _Lane("warm-2")]
         self._changed = asyncio.Condition()
         self._cold = asyncio.Semaphore(2)
+        self._line = asyncio.Semaphore(_WAITING)
+        self._lines = Lines(self._lane, self._judge, most=_MOST, few=_FEW)
         self._background: set[asyncio.Task[None]] = set()
         self.crashes = 0  # children that were lost in the middle of a job
         self._started = False
@@ -92,6 +109,7 @@ class TypeScriptService:
 
     async def close(self) -> None:
         """End every child. No job may be running."""
+        await self._lines.close()
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -106,17 +124,24 @@ class TypeScriptService:
 
     # --- one release ---
 
-    async def compile(self, directory: Path, root: str = "src") -> Checked:
+    async def compile(
+        self, directory: Path, root: str = "src", company: Callable[[], str] = lambda: ""
+    ) -> Checked:
         """Check the release in `directory` (tsconfig.json, node_modules, code below `root`), emit `dist/`.
 
-        With problems nothing is written. Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE,
-        or TYPE_CHECK_FAILED for a release that needs more memory than it may have.
+        `company`: which others may be in its program (`core.company`), asked only where some wait. With
+        problems nothing is written. Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE, or
+        TYPE_CHECK_FAILED for a release that needs more memory than it may have.
         """
         job = Job(directory.resolve(), self.toolchain, self.limits, root)
         if not self.fallback:
             await self.start()  # once: a toolchain that was missing may have been installed since
         if self.fallback:
             return await self._compile_cold(job)
+        if self._lanes[0].since is not None and (key := company()):
+            checked = await self._lines.wait((key, job.modules[0]), job)
+            if checked is not None:
+                return checked
         async with self._lane() as lane:
             for attempt in (1, 2):
                 try:
@@ -124,6 +149,22 @@ class TypeScriptService:
                 except ChildGoneError as error:
                     await self._after_crash(lane, error, last=attempt == 2)
         raise AssertionError("unreachable")
+
+    async def _judge(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Checked | None]:
+        """In one program. What goes wrong is nobody's fault before each was judged alone."""
+        guard: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                child = await self._ready(lane)
+            guard = asyncio.create_task(self._guard(child))
+            async with asyncio.timeout(min(self.limits.timeout, _TOGETHER_TIMEOUT)):
+                return await Together(jobs, self._home).warm(child, lane.name)
+        except (ChildGoneError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+            await self._drop(lane)
+            return ()
+        finally:
+            if guard is not None:
+                guard.cancel()
 
     async def unreached(self, job: Job, names: Sequence[str]) -> tuple[Problem, ...]:
         """What is wrong when these files are checked as well. Nothing is emitted.
@@ -186,7 +227,8 @@ class TypeScriptService:
 
     @contextlib.asynccontextmanager
     async def _lane(self) -> AsyncIterator[_Lane]:
-        lane = await self._acquire()
+        async with self._line:
+            lane = await self._acquire()
         try:
             yield lane
         except BaseException:
@@ -200,7 +242,8 @@ class TypeScriptService:
             await self._free(lane)
 
     async def _acquire(self) -> _Lane:
-        """A free lane: the first, or the second when the first has been busy for `grace` seconds."""
+        """A free lane: the first, or the second when the first has been busy for `grace` seconds, or many
+        wait: a folder that is deployed for the first time."""
         first, second = self._lanes
         loop = asyncio.get_running_loop()
         async with self._changed:
@@ -210,7 +253,9 @@ class TypeScriptService:
                 lane = None
                 if first.since is None:
                     lane = first
-                elif second.since is None and (second.child is not None or busy >= self.limits.grace):
+                elif second.since is None and (
+                    second.child is not None or busy >= self.limits.grace or self._line.locked()
+                ):
                     lane = second
                 if lane is not None:
                     lane.since = now
@@ -251,17 +296,21 @@ class TypeScriptService:
 
     async def _ready(self, lane: _Lane) -> Child:
         """The lane's child, started, greeted and with the anchor open."""
-        if lane.child is not None and lane.child.process.returncode is None:
+        if lane.child is not None and lane.child.process.returncode is None and self._sees(lane.child):
             return lane.child
         await self._drop(lane)
         try:
-            child = await Child.start(self.binary, self._home, self.limits)
+            child = await Child.start(self.binary, self._home, self.limits, self._confine)
         except OSError as error:
             raise ChildGoneError(f"can't start {self.binary.name}: {error.strerror}") from error
         lane.child = child
         await child.ask("initialize")
         child.anchor, _ = await child.open(self._home / "good" / "tsconfig.json")
         return child
+
+    def _sees(self, child: Child) -> bool:
+        """Whether the trees are still those that it was let into, and not others of their names."""
+        return self._confine is None or child.places == self._confine.places()
 
     async def _drop(self, lane: _Lane) -> None:
         child, lane.child = lane.child, None

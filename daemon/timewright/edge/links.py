@@ -1,0 +1,63 @@
+"""The links of a worker tree, read again only when its directory has changed.
+
+A link is never changed in place: making, replacing or removing one changes its directory's ctime, which
+nobody can set. So an equal stamp that was old enough when the links were read means equal links.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from timewright.edge.files import read_link
+from timewright.edge.source import COARSE_RACY_NS
+
+_Stamp = tuple[int, int, int, int]
+
+
+class Links:
+    """The links of one directory, and where they point."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._known: Mapping[str, str] = {}
+        self._stamp: _Stamp | None = None  # of the directory when `_known` was read; None: not to be trusted
+
+    def read(self) -> Mapping[str, str]:
+        """Workflow id → release, of the links that are ours; nothing while there is no directory: nothing was
+        deployed yet, or somebody removed the tree, and it is made again."""
+        try:
+            stamp = _stamp(self.directory)
+            if stamp != self._stamp:
+                before = time.time_ns()
+                self._known = self._read()
+                self._stamp = stamp if before - stamp[2] >= COARSE_RACY_NS else None
+        except (FileNotFoundError, NotADirectoryError):
+            self._known, self._stamp = {}, None
+        return self._known
+
+    def _read(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.is_symlink() and not entry.name.startswith(".tmp-"):
+                    release = _release(entry)
+                    if release is not None:
+                        found[entry.name] = release
+        return found
+
+
+def _release(entry: os.DirEntry[str]) -> str | None:
+    """The release that a workflow's link names, if the link is one of ours."""
+    target = read_link(Path(entry.path))
+    if target is None:
+        return None
+    above, _, release = target.rstrip("/").rpartition("/")
+    return release if above.rpartition("/")[2] == entry.name and release else None
+
+
+def _stamp(directory: Path) -> _Stamp:
+    found = directory.stat()
+    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns
