@@ -11,9 +11,11 @@ import pytest
 from timewright.core.deployments import Deployment, Routing, Version
 from timewright.core.errors import Reason
 from timewright.core.replays import ReplayReport
+from timewright.core.rollout import Strategy
 from timewright.core.state import Health, Status
 from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.pools import Key
+from timewright.edge.worker import Reloaded
 from timewright.rollouts import Rollouts
 
 from tests.test_control import deploy, put, where
@@ -234,3 +236,82 @@ async def test_a_deploy_in_the_middle_of_a_look_keeps_its_rollout(
     with suppress(TemporalAwayError):
         await bench.reconciler.rollouts.tend(KEY)
     assert bench.reconciler.rollouts.pools[KEY].wish == build(bench)
+
+
+async def test_a_pool_that_has_a_folder_and_no_version_yet_is_looked_at(
+    bench: Bench, temporal: Scripted
+) -> None:
+    """A deploy makes the folder first: who looked before the version was there failed, and kept quiet."""
+    bench.world.pools.home(KEY).mkdir(parents=True)
+    assert list(bench.world.pools.keys()) == [KEY]
+    assert bench.reconciler.rollouts._is_due(KEY)
+
+
+async def shared(bench: Bench, temporal: Scripted, *names: str) -> str:
+    """Workflows of one pool, all deployed and routed to; the Build ID."""
+    bench.world.learn_versioning(True)
+    for name in names:
+        put(bench, name, taskQueue="one")
+    await bench.settle()
+    return await make_current(bench, temporal)
+
+
+async def test_when_one_of_a_pool_is_undeployed_the_others_new_version_is_rolled_out(
+    bench: Bench, temporal: Scripted
+) -> None:
+    """Else executions would go to the version before, with what was undeployed, for ever."""
+    both = await shared(bench, temporal, "one", "two")
+    (bench.specs / "two.json").unlink()
+    bench.world.note(where(bench, "two"), prune_by="ada")
+    await bench.settle()
+    assert where(bench, "two").status is Status.UNDEPLOYED
+    assert build(bench) != both
+    assert bench.reconciler.rollouts.pools[KEY].wish == build(bench)
+
+
+async def test_when_one_of_a_pool_can_not_be_loaded_the_others_new_version_is_rolled_out(
+    bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await shared(bench, temporal, "one")
+
+    async def reload(workflow_id: str, **_: object) -> Reloaded:
+        return Reloaded(False, "LoadFailed", "bad", failed={workflow_id: "bad"})
+
+    monkeypatch.setattr(bench.world.worker, "reload", reload)
+    put(bench, "two", taskQueue="one")
+    await bench.settle()
+    assert where(bench, "two").status is Status.DEPLOYMENT_FAILED
+    assert build(bench) == before
+    assert bench.reconciler.rollouts.pools[KEY].wish == before
+
+
+async def test_a_pool_that_has_only_lost_a_workflow_changes_at_once(bench: Bench, temporal: Scripted) -> None:
+    both = await shared(bench, temporal, "one", "two")
+    bench.world.config = replace(
+        bench.world.config, rollout=replace(bench.world.config.rollout, strategy="Progressive")
+    )
+    (bench.specs / "two.json").unlink()
+    bench.world.note(where(bench, "two"), prune_by="ada")
+    await bench.settle()
+    rollouts, version = bench.reconciler.rollouts, bench.world.pool_versions[KEY]
+    order = rollouts._order(KEY, version, temporal.seen, back=False)
+    assert (temporal.seen.current, order.strategy, order.steps) == (both, Strategy.ALL_AT_ONCE, ())
+
+
+async def test_activities_without_a_current_version_are_not_said_to_be_served(
+    bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are no code of a version, so its rollout is about no workflow; till its end nobody gets a task."""
+    monkeypatch.setattr("timewright.edge.pools._workflow_code", lambda receipt: "")
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    rollouts = bench.reconciler.rollouts
+    pooled = rollouts.pools[KEY]
+    version = bench.world.pool_versions[KEY]
+    pooled.order = rollouts._order(KEY, version, temporal.seen, back=False)
+    pooled.seen = temporal.seen
+    assert (pooled.order.workflows, pooled.wish) == ((), version.build_id)
+    rollouts._tell(KEY, version)
+    assert bench.world.rolling == {"one": (Health.PROGRESSING, "rollout: it begins")}
+    await make_current(bench, temporal)
+    assert bench.world.rolling == {}

@@ -109,6 +109,7 @@ class Applier:
             live_revision=revision,
             warnings=(*wanted.warnings, *receipt.warnings, *replayed),
         )
+        failpoint("after-record")
         world.set_health(wanted.workflow_id, health, reason)
         self._retention.releases(receipt, wanted.keep_releases)
         await self._retention.packages()
@@ -208,6 +209,7 @@ class Applier:
             condemned="",
             attempted=record.attempted if reverted else digest,
         )
+        failpoint("before-rollback")
         timings: dict[str, float] = {}
         previous = world.receipts.get(workflow_id)
         try:
@@ -236,6 +238,7 @@ class Applier:
             live_revision=receipt.revision,
             warnings=receipt.warnings,
         )
+        failpoint("after-record")
         world.set_health(workflow_id, health, reason)
 
     def _revision_of(self, workflow_id: str, digest: str) -> str:
@@ -297,6 +300,7 @@ class Applier:
             held_reason="",
         )
         try:
+            failpoint("before-retire")
             if receipt is not None:
                 untold = await self.live.retire(receipt)
             else:
@@ -307,7 +311,9 @@ class Applier:
         because = "nothing of it is live any more"
         if untold:
             because += f"; the worker host was not told ({untold}) and will see it by itself"
+        failpoint("before-record")
         world.move(record, Status.UNDEPLOYED, because, **nothing)
+        failpoint("after-record")
         world.set_health(action.workflow_id, Health.UNKNOWN)
 
 

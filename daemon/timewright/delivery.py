@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from timewright import log
 from timewright.core.retry import Backoff
+from timewright.edge.failpoint import failpoint
 from timewright.edge.outbox import MOST, MOST_AGE_S, Letter, Outbox
 
 #: A service that was away is tried at least every five minutes: who waits for news waits no longer.
@@ -137,7 +138,9 @@ class Delivery:
             raise
 
     async def _try(self, lane: _Lane, letter: Letter) -> None:
+        failpoint("before-deliver")
         error = await _outcome(lane, letter)
+        failpoint("after-deliver")
         if error is None:
             self.outbox.done(letter.id)
             self._up(lane)

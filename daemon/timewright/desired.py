@@ -56,6 +56,7 @@ class SourceReader:
         self._entries: dict[str, _Entry] | None = None
         self._policies = PolicyReader()
         self._last_policies = Policies()
+        self._last: tuple[Scanned, Desired] | None = None
         self._young: dict[str, tuple[str, float]] = {}  # half-written files: path → (digest, first seen)
 
     async def read(self) -> Desired:
@@ -63,7 +64,11 @@ class SourceReader:
         entries = self._load()
         known = {path: entry.seen for path, entry in entries.items()}
         scan = await self.world.sources.scan(known, self.world.host.limits)
-        return await self._desired(scan, entries)
+        if self._last is not None and self._last[0] == scan and not self._last[1].settling:
+            return self._last[1]  # the very same object: who planned on it knows that nothing has changed
+        desired = await self._desired(scan, entries)
+        self._last = (scan, desired)
+        return desired
 
     def defaults(self, path: str) -> Defaults | None:
         """What the policies, as last read, give to a spec at `path`; None while one can't be read."""
@@ -91,7 +96,8 @@ class SourceReader:
             elif seen.digest is None:
                 fresh[seen.path] = _Entry(seen, _broken_file(seen))
             elif entry is not None and seen.path not in unknown:
-                fresh[seen.path] = _Entry(seen, entry.parsed, entry.defaults)
+                same = entry.seen is seen  # then so is the entry: telling that costs nothing
+                fresh[seen.path] = entry if same else _Entry(seen, entry.parsed, entry.defaults)
             else:
                 parsed = parsed_files[seen.path]
                 if parsed is None or self._is_settling(seen.path, seen.digest, parsed):
@@ -168,6 +174,7 @@ class SourceReader:
         parsed: dict[str, Wanted | Broken | None] = {}
         in_folders: dict[str, bytes] = {}
         for path, one in files.items():
+            self.world.pulse()
             data = (await self._read_files([path])).get(path)
             if data is not None and self.world.sources.home(path) is not None:
                 in_folders[path] = data
@@ -246,14 +253,15 @@ class SourceReader:
         return self._entries
 
     def _store(self, old: dict[str, _Entry], new: dict[str, _Entry], complete: bool) -> None:
-        generation = self._generation()
-        changed = {
-            path: _to_row(entry, generation)
+        differ = [
+            path
             for path, entry in new.items()
-            if old.get(path) != entry and entry.seen.digest is not None
-        }
+            if old.get(path) is not entry and old.get(path) != entry and entry.seen.digest is not None
+        ]
         gone = old.keys() - new.keys() if complete else set()
-        if changed or gone:
+        if differ or gone:
+            generation = self._generation()
+            changed = {path: _to_row(new[path], generation) for path in differ}
             self.world.state.update_file_cache(changed, gone)
         self._entries = new if complete else {**old, **new}
 

@@ -408,6 +408,7 @@ class Follower:
         )
         failpoint("before-adopt")
         world.state.add_commits(commits.values())
+        failpoint("mid-adopt")
         listing.store(self.root / "adopted.json", adopted)
         failpoint("after-adopt")
         self.adopted = adopted

@@ -9,6 +9,7 @@ from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.state import Health, Status
 from timewright.core.verdict import named
 from timewright.edge.failpoint import failpoint
+from timewright.edge.pools import Key
 from timewright.edge.releases import Receipt
 from timewright.edge.worker import Reloaded
 from timewright.pooling import Pooling
@@ -44,7 +45,8 @@ class GoLive:
         host can't load the release, or its rollout has failed by now: then `previous` is live again. A host
         that can't be reached fails nothing (design §6).
         """
-        await self.rollouts.room((receipt.namespace, receipt.task_queue))
+        if not back:  # the way back needs no further Version, and is not to wait for Temporal
+            await self.rollouts.room((receipt.namespace, receipt.task_queue))
         with timed(timings, "publish"):
             failpoint("before-link")
             self._link(receipt)
@@ -65,9 +67,8 @@ class GoLive:
 
     async def retire(self, receipt: Receipt) -> str:
         """Take a live release out of service; '' or why the worker host could not be told."""
-        world = self.world
-        world.receipts.pop(receipt.workflow_id, None)
-        await self.pooling.refresh((receipt.namespace, receipt.task_queue))
+        self.world.receipts.pop(receipt.workflow_id, None)
+        await self._refresh((receipt.namespace, receipt.task_queue))
         return await self.unlink(receipt.workflow_id)
 
     async def unlink(self, workflow_id: str) -> str:
@@ -84,14 +85,21 @@ class GoLive:
 
     async def _leave(self, previous: Receipt) -> None:
         """The workflow moved to another task queue: its old pool goes on without it."""
-        key = (previous.namespace, previous.task_queue)
-        await self.pooling.refresh(key)
+        await self._refresh((previous.namespace, previous.task_queue))
         await self.world.worker.sync()
+
+    async def _refresh(self, key: Key) -> None:
+        """Bring a pool up to date for what is no longer in it: with Versions, the others go on in a new one,
+        which needs a rollout as any other does."""
+        await self.pooling.refresh(key)
+        self.rollouts.later(key, back=False)
 
     async def _reload(self, receipt: Receipt, previous: Receipt | None, action: str) -> tuple[Health, str]:
         worker = self.world.worker
         for _ in range(_RELOAD_ROUNDS):
+            failpoint("before-reload")
             answer = await worker.reload(receipt.workflow_id, action=action, release=receipt.release)
+            failpoint("after-reload")
             if answer.ok:
                 return Health.HEALTHY, ""
             if answer.reason != "LoadFailed":
@@ -139,13 +147,15 @@ class GoLive:
             return
         if previous is not None and previous.release == receipt.release:
             return  # a redeploy: what was served before is served still
+        failpoint("before-put-back")
         if previous is None:
             self.world.releases.take_down(receipt.workflow_id)
             del self.world.receipts[receipt.workflow_id]
         else:
             self._link(previous)
-            await self.pooling.refresh((previous.namespace, previous.task_queue))
-        await self.pooling.refresh((receipt.namespace, receipt.task_queue))
+            await self._refresh((previous.namespace, previous.task_queue))
+        failpoint("after-put-back")
+        await self._refresh((receipt.namespace, receipt.task_queue))
         await self.world.worker.sync()
 
 

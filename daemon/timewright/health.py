@@ -56,6 +56,7 @@ class HealthWatch:
         self._wake = wake
         self._temporal = world.temporal
         self._trials: dict[str, _Trial] = {}
+        self._settled: tuple[object, ...] | None = None  # what the last look judged by, if it was at rest
         self._asked: dict[tuple[str, str], tuple[str, float, tuple[Poller, ...] | None]] = {}
 
     async def check(self, busy: Callable[[], Collection[str]] = tuple) -> None:
@@ -70,6 +71,9 @@ class HealthWatch:
             self.world.plain = serving.plain
         self.world.polling = frozenset(slot.version for slot in serving.slots if slot.state == "polling")
         skip = busy_before | set(busy())
+        if self._settled is not None and self._settled == self._all(serving, pollers, skip):
+            return
+        self._settled = None
         everything = serving
         serving = replace(serving, slots=tuple(slot for slot in serving.slots if not slot.kept))
         youngest = self._youngest(serving)
@@ -87,6 +91,15 @@ class HealthWatch:
             self.world.set_health(record.workflow_id, Health.MISSING, "the tree has lost its release")
         if amiss and serving.reachable and not serving.temporal:
             await self._ask_again(amiss, serving)
+        elif not (amiss or self._trials or serving.plain):
+            self._settled = self._all(everything, pollers, skip)
+
+    def _all(
+        self, serving: Serving, pollers: dict[tuple[str, str], tuple[Poller, ...]], skip: set[str]
+    ) -> tuple[object, ...]:
+        """All that a look judges by. Where nobody is on trial and it is as it was, so are the verdicts."""
+        world = self.world
+        return (serving, pollers, skip, dict(world.records), dict(world.receipts), dict(world.rolling))
 
     # one workflow ------------------------------------------------------------------------------
 

@@ -56,15 +56,17 @@ class Looking:
         world.listeners.append(self._on_change)
 
     def overview(self, actor: Actor, *, undeployed: bool = False) -> View:
-        """{lastPass, sourceProblem, suspended, sources: [...], workflows: [...], refusedFiles: {path:
-        failure}}"""
+        """{lastPass, passProblem, sourceProblem, settingsProblem, suspended, sources: [...],
+        workflows: [...], refusedFiles: {path: failure}}"""
         now, last = self.world.clock(), self.world.state.fact("last_pass") or {}
         records = [record for record in self._visible(actor) if undeployed or is_shown(record)]
         everything = self.world.suspension
         held = everything if everything is not None and everything.holds(now) else None
         return {
             "lastPass": views.iso(last.get("at")),
+            "passProblem": self.reconciler.passes.problem or None,
             "sourceProblem": last.get("problem") or None,
+            "settingsProblem": self.world.settings_problem or None,
             "suspended": views.suspension_view(held, "all") if held else None,
             "sources": self.sources(actor),
             "workflows": [
@@ -238,6 +240,8 @@ class Looking:
     def ready(self) -> str:
         """'' when the daemon follows its source; else why not."""
         passes, config = self.reconciler.passes, self.world.config
+        if passes.problem:
+            return f"passes fail: {passes.problem}"
         if not passes.count:
             return "the first pass is under way"
         silence = self.world.clock() - passes.last

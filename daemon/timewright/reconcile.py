@@ -8,9 +8,10 @@ cancels the work on the older one.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from timewright.core.plan import plan
 from timewright.core.state import Pinned, Record, Status
 from timewright.core.worlds import Desired, Executions, Observed, Policy
 from timewright.desired import SourceReader
+from timewright.edge.statefile import storage_trouble
 from timewright.health import HealthWatch
 from timewright.landings import Landings
 from timewright.notes import Notes
@@ -31,33 +33,50 @@ from timewright.rollouts import Rollouts
 from timewright.sourcing import Sources
 from timewright.world import Change, World
 
+_AT_ONCE = 16  # tasks that a pass starts in one turn of the loop
+_LONGEST_S = 3.0  # seconds: what a pass has not started then is the next one's, which reads the source anew
 _UNFINISHED = (Status.DEPLOYING, Status.UNDEPLOYING, Status.ROLLING_BACK)
 
 
 @dataclass(frozen=True)
 class PassReport:
     """What one pass saw and started. `settling`: a file is being written, look again soon. `vanishing`: a
-    spec is away, and may come back."""
+    spec is away, and may come back. `cut`: it did not start all that there is to do."""
 
     desired: Desired
     actions: tuple[Action, ...]
     settling: bool
     vanishing: bool = False
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class _Calm:
+    """A plan that had nothing to start, and what it was made of. It holds from `at` until `until`, in seconds
+    since the epoch: a clock that goes back ends it, too."""
+
+    config: Config
+    desired: Desired
+    observed: Observed
+    actions: tuple[Action, ...]
+    at: float
+    until: float
 
 
 @dataclass
 class Passes:
     """How the passes go: how many, the last one's end (seconds since the epoch) and length in seconds, the
-    last end of one that read the whole source."""
+    last end of one that read the whole source. `problem`: why the last one failed, '' when it did not."""
 
     count: int = 0
     last: float = 0.0
     last_seconds: float = 0.0
     last_complete: float = 0.0
+    problem: str = ""
 
     def done(self, now: float, seconds: float, desired: Desired) -> None:
         self.count += 1
-        self.last, self.last_seconds = now, seconds
+        self.last, self.last_seconds, self.problem = now, seconds, ""
         if desired.complete:
             self.last_complete = now
 
@@ -74,6 +93,9 @@ class Reconciler:
         self._notes = Notes(world)
         self._wake = wake
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._cut = False
+        self._calm: _Calm | None = None
+        self.stopping: Callable[[], bool] = lambda: False  # whether no more work is to be started
         self.operations = Operations(world)
         self.landings = Landings(world, self)
         self.desired: Desired | None = None  # what the last pass read
@@ -94,26 +116,53 @@ class Reconciler:
         """One pass. Raises only what stops the daemon: an I/O error of the tree or the state file."""
         started = time.monotonic()
         pending = self.operations.begin_pass()
+        self.world.follow_clock(self.passes.last or (self.world.state.fact("last_pass") or {}).get("at"))
         self.world.expire()
         desired = await self.source.read()
         self.executions = await self.rollouts.executions(self._leaving(desired))
-        actions = self.plan(desired)
-        tasks = [await self._start(action, self._revision(action, desired)) for action in actions]
+        actions = self._plan_again(desired)
+        begun, tasks = await self._start_all(actions, desired)
         self.desired = desired
-        self.operations.seen(pending)
+        if self._cut:
+            self._wake()
+        else:
+            self.operations.seen(pending)
         self.operations.settle(self._busy)
-        self._summarise(desired, actions, [task for task in tasks if task], started)
+        self._summarise(desired, begun, tasks, started)
         self.landings.poke()
         self.passes.done(self.world.clock(), time.monotonic() - started, desired)
         vanishing = any(isinstance(a, Hold) and a.reason is Reason.VANISHED for a in actions)
-        return PassReport(desired, actions, bool(desired.settling), vanishing)
+        return PassReport(desired, actions, bool(desired.settling), vanishing, self._cut)
 
     def plan(self, desired: Desired, *, patient: bool = True) -> tuple[Action, ...]:
         """What a pass would do now. Reads the tree, changes nothing. Not `patient`: as if what is away had
         been away for long."""
-        settings, world = self.world.config.source, self.world
-        named = world.config.sources
-        observed = Observed(
+        return self._planned(desired, self._observe(), patient=patient)
+
+    def _plan_again(self, desired: Desired) -> tuple[Action, ...]:
+        """The plan, as it was where all that it depends on is as it was: then ten thousand workflows at rest
+        cost a comparison. Only time may have passed, and `next_retry` knows when that counts."""
+        observed = self._observe()
+        now, calm = self.world.clock(), self._calm
+        if calm is not None and calm.at <= now < calm.until and self._is_still(calm, desired, observed):
+            return calm.actions
+        actions = self._planned(desired, observed)
+        waits = all(isinstance(action, Hold) for action in actions) and not observed.busy
+        self._calm = None
+        if waits and not desired.settling and not observed.earlier:
+            due = self.next_retry()
+            until = due if due is not None else math.inf
+            kept = replace(observed, records=dict(observed.records), bad=dict(observed.bad))
+            self._calm = _Calm(self.world.config, desired, kept, actions, now, until)
+        return actions
+
+    def _is_still(self, calm: _Calm, desired: Desired, observed: Observed) -> bool:
+        same = calm.config is self.world.config and calm.desired is desired
+        return same and calm.observed == observed
+
+    def _observe(self) -> Observed:
+        world = self.world
+        return Observed(
             records=world.records,
             live=world.look(self._busy),
             busy={workflow_id: digest for workflow_id, (digest, _) in self._busy.items()},
@@ -122,6 +171,10 @@ class Reconciler:
             suspension=world.suspension,
             executions=self.executions,
         )
+
+    def _planned(self, desired: Desired, observed: Observed, *, patient: bool = True) -> tuple[Action, ...]:
+        settings, world = self.world.config.source, self.world
+        named = world.config.sources
         policies = [_policy(one, world.config, patient=patient) for one in world.config.followed]
         policy = policies[0]
         if named:
@@ -183,7 +236,7 @@ class Reconciler:
             moment
             for record in self.world.records.values()
             if record.workflow_id not in self._busy
-            for moment in _moments(record, self._vanish(record))
+            for moment in _moments(record, self._vanish)
         ]
         if self.world.suspension is not None and self.world.suspension.until is not None:
             due.append(self.world.suspension.until)
@@ -194,6 +247,30 @@ class Reconciler:
         return one.vanish if one is not None else 0.0
 
     # starting work -----------------------------------------------------------------------------
+
+    async def _start_all(
+        self, actions: tuple[Action, ...], desired: Desired
+    ) -> tuple[list[Action], list[asyncio.Task[None]]]:
+        """Start what the plan says. Of thousands each has its turn of the loop, so that signals and the API
+        have theirs; after a while the rest is left for the next pass, which sees what changed meanwhile."""
+        begun: list[Action] = []
+        tasks: list[asyncio.Task[None]] = []
+        planned, end = dict(self.world.records), time.monotonic() + _LONGEST_S
+        self._cut = False
+        for action in actions:
+            if len(tasks) > _AT_ONCE:
+                await asyncio.sleep(0)
+                if self.stopping() or time.monotonic() > end:
+                    self._cut = True
+                    break
+                about = action.workflow_id or ""
+                if self.world.records.get(about) is not planned.get(about):
+                    self._cut = True  # a person or a look at its health changed it: to be planned on that
+                    continue
+            begun.append(action)
+            task = await self._start(action, self._revision(action, desired))
+            tasks += [task] if task is not None else []
+        return begun, tasks
 
     async def _start(self, action: Action, revision: str) -> asyncio.Task[None] | None:
         if isinstance(action, Settle | Refuse | Hold | Clear):
@@ -220,7 +297,9 @@ class Reconciler:
         if self._busy.get(workflow_id, ("", None))[1] is task:
             del self._busy[workflow_id]
         error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if isinstance(error, Exception) and (trouble := storage_trouble(error)):
+            log.get().error("not recorded", workflow=workflow_id, because=trouble)
+        elif error is not None:
             log.get().error("internal error", workflow=workflow_id, exc_info=error)
         record = self.world.records.get(workflow_id)
         if (record is not None and record.status in _UNFINISHED) or self._somebody_waits():
@@ -240,7 +319,7 @@ class Reconciler:
     # saying so ---------------------------------------------------------------------------------
 
     def _summarise(
-        self, desired: Desired, actions: tuple[Action, ...], tasks: list[asyncio.Task[None]], started: float
+        self, desired: Desired, actions: Sequence[Action], tasks: list[asyncio.Task[None]], started: float
     ) -> None:
         """One line for a pass that did something, when it is done."""
         self.world.state.set_fact("last_pass", {"at": self.world.clock(), "problem": desired.problem})
@@ -274,12 +353,12 @@ def _policy(one: Followed, config: Config, *, patient: bool) -> Policy:
     )
 
 
-def _moments(record: Record, vanish: float) -> Iterator[float]:
+def _moments(record: Record, vanish: Callable[[Record], float]) -> Iterator[float]:
     """When something is due for a workflow."""
     if record.retry_at is not None:
         yield record.retry_at
     if record.missing_since is not None and record.held_reason == Reason.VANISHED:
-        yield record.missing_since + vanish
+        yield record.missing_since + vanish(record)
     for held in (record.pin, record.suspension):
         if held is not None and held.until is not None:
             yield held.until

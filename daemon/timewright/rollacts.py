@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from timewright.core.deployments import Deployment, hosts_of, rollout_id
 from timewright.core.orders import Ask, Closed, Look, Order, missing_hosts, why_bad
 from timewright.edge.checks import Checks
-from timewright.edge.deployments import ChangedError, Deployments, ManagedError, of_version
+from timewright.edge.deployments import (
+    ACTIVITIES,
+    WORKFLOWS,
+    ChangedError,
+    Deployments,
+    ManagedError,
+    of_version,
+)
 from timewright.rollflow import NAME, Found, GateRun, Route, Watching
 
 _LOOK_S = 2.0  # between two looks at a rollout
@@ -29,6 +36,7 @@ _STUCK_EVERY = 3  # looks: it asks for single executions
 _STUCK_ATTEMPTS = 3
 _STUCK_MOST = 20  # executions that are asked for
 _ARRIVALS_S = 20.0
+_ACTIVITIES_S = 10.0  # the longest wait for Temporal to hear of activities
 _TRIES = 5
 _BAD_CHECKS = 3  # in a row: one lost answer is no reason to go back
 #: Executions of gates are judged by their gate, and not by the watch.
@@ -84,20 +92,22 @@ class RolloutActs:
     @activity.defn(name="arrivals")
     async def arrivals(self, order: Order) -> Found:
         """Wait a while for hosts that serve the Version, on a queue that Temporal knows for it."""
-        end = time.monotonic() + _ARRIVALS_S
+        begun = time.monotonic()
+        end = begun + _ARRIVALS_S
         pause = 0.1
         found = Found()
         while True:
             activity.heartbeat()
-            found = Found(hosts=tuple(sorted(await self._hosts(order))))
+            patient = time.monotonic() < begun + _ACTIVITIES_S
+            found = Found(hosts=tuple(sorted(await self._hosts(order, patient=patient))))
             if not missing_hosts(order, found.hosts) or time.monotonic() > end:
                 return found
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 2.0)
 
-    async def _hosts(self, order: Order) -> set[str]:
+    async def _hosts(self, order: Order, *, patient: bool) -> set[str]:
         queues = await self.deployments.queues(order.namespace, order.deployment, order.build_id)
-        if order.task_queue not in queues:
+        if not _taken(order, {kind for name, kind in queues if name == order.task_queue}, patient=patient):
             return set()
         polls = await self.deployments.polls(
             order.namespace, order.task_queue, order.deployment, order.build_id
@@ -231,6 +241,17 @@ class RolloutActs:
             if (await self._closed(order, order.build_id, watching.since, more)).failed:
                 found.add(workflow_id)
         return tuple(sorted(found))
+
+
+def _taken(order: Order, kinds: Set[str], *, patient: bool) -> bool:
+    """Whether Temporal knows that the Version takes what it is for.
+
+    Until it knows of activities, those of its executions go to the Version before: a gate would pass by old
+    code. A worker.ts may take none at all, though, so that is waited for only while we are `patient`.
+    """
+    if order.types and WORKFLOWS not in kinds:
+        return False
+    return ACTIVITIES in kinds or (bool(kinds) and not (order.activities and patient))
 
 
 async def _beating(work: Awaitable[Any]) -> Any:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from timewright import log
@@ -30,9 +30,11 @@ from timewright.core.errors import DeployError, Reason
 from timewright.core.orders import Ask, Order, Phase, Progress
 from timewright.core.rollout import Rollout, Strategy, merge, rollout_of
 from timewright.core.state import Health, Status
+from timewright.core.stored import is_moment, shaped
 from timewright.core.worlds import Executions
 from timewright.edge.checks import Checks
 from timewright.edge.deployments import ChangedError, ManagedError, TemporalAwayError, of_version
+from timewright.edge.failpoint import failpoint
 from timewright.edge.pools import Key, PoolVersion, versioning_of
 from timewright.edge.releases import Receipt
 from timewright.pooling import Pooling
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from temporalio.client import WorkflowHandle
 
 _FACT: Final = "rollout:"  # and the pool: a row for each rollout that is ours to follow
+_ROOM_S = 1.0  # that a deploy waits to hear how many Versions there are: `tend` warns long before the limit
 _BUSY_S = 0.5  # between two looks while a rollout is under way
 _DESCRIBE_S = 2.0  # between two questions for the whole Deployment, then
 _IDLE_S = 5.0  # where old versions are on their way out
@@ -110,8 +113,9 @@ class Rollouts:
         if version is None or not version.deployment:
             await self.learn(key[0])
             return
-        with suppress(TemporalAwayError):
-            seen = await self.world.deployments.describe(key[0], version.deployment)
+        with suppress(TemporalAwayError, TimeoutError):
+            async with asyncio.timeout(_ROOM_S):
+                seen = await self.world.deployments.describe(key[0], version.deployment)
             if len(seen.versions) >= FULL_VERSIONS:
                 self._look.set()
                 raise DeployError(
@@ -128,7 +132,8 @@ class Rollouts:
                 self.world.learn_versioning(supported)
 
     def later(self, key: Key, *, back: bool) -> None:
-        """The worker host has not answered: the rollout begins when it serves the version."""
+        """Nobody waits for it, or the worker host has not answered: the rollout begins when the host serves
+        the version."""
         version = self.world.pool_versions.get(key)
         if version is not None and version.deployment:
             self._wish(key, version.build_id, back)
@@ -162,7 +167,9 @@ class Rollouts:
             return Health.PROGRESSING, f"its rollout could not begin yet: {error}"
         finally:
             self._look.set()
-        return self._outcome(key, version, workflow_id)
+        outcome = self._outcome(key, version, workflow_id)
+        self._tell(key, version)  # a look at health comes before the next look at the rollout
+        return outcome
 
     def _outcome(self, key: Key, version: PoolVersion, workflow_id: str) -> tuple[Health, str]:
         pooled = self.pools[key]
@@ -228,7 +235,8 @@ class Rollouts:
             progress = await _progress_of(last)
             if progress is not None and progress.phase is Phase.ROLLED_BACK:
                 return handle  # it has failed already, wherever it ran: once is enough
-        return await client.start_workflow(
+        failpoint("before-rollout")
+        begun: WorkflowHandle[Any, Progress] = await client.start_workflow(
             NAME,
             order,
             id=name,
@@ -237,6 +245,8 @@ class Rollouts:
             result_type=Progress,
             static_summary=f"{order.strategy} of {', '.join(order.workflows[:5]) or version.build_id}",
         )
+        failpoint("after-rollout")
+        return begun
 
     async def _unramp(self, key: Key, seen: Deployment, build_id: str) -> None:
         """Nothing but what is current gets new executions, from now on: the rollout that ramped may be on
@@ -278,13 +288,15 @@ class Rollouts:
         # on.
         alone = all(one.build_id == version.build_id for one in seen.versions)
         first = not seen.current and alone and not self.world.pools.kept(key)
+        less = bool(before) and not changed  # workflows have left, and nothing new is to be tried
+        at_once = back or first or less
         return Order(
             namespace=key[0],
             deployment=version.deployment,
             build_id=version.build_id,
             task_queue=key[1],
-            strategy=Strategy.ALL_AT_ONCE if back or first else merged.strategy or Strategy.ALL_AT_ONCE,
-            steps=() if back or first else merged.steps,
+            strategy=Strategy.ALL_AT_ONCE if at_once else merged.strategy or Strategy.ALL_AT_ONCE,
+            steps=() if at_once else merged.steps,
             gates=() if back else merged.gates,
             watch=merged.watch,
             workflows=tuple(sorted(changed)),
@@ -292,6 +304,11 @@ class Rollouts:
             hosts=tuple(config.fleet.hosts),
             min_hosts=config.fleet.min_hosts,
             back=back,
+            activities=any(
+                self.world.receipts[name].activity_names
+                for name in version.members
+                if name in self.world.receipts
+            ),
             begun_by=config.host_name,
         )
 
@@ -401,7 +418,7 @@ class Rollouts:
             return bool(self.world.pools.kept(key)) and time.monotonic() >= self._seen.get(key, ("", 0.0))[1]
         if (pooled is not None and pooled.wish) or self._seen.get(key, ("", 0.0))[0] != newest:
             return True
-        return time.monotonic() >= self._seen[key][1]
+        return time.monotonic() >= self._seen.get(key, ("", 0.0))[1]
 
     def _fails(self, key: Key, error: Exception) -> None:
         """What we did not expect: said once, and tried again later."""
@@ -612,6 +629,7 @@ class Rollouts:
             seen,
             old,
             version.build_id if version is not None else "",
+            rolling=await self._rolling(key, seen, old),
             sunset=settings.sunset_s,
             most=settings.keep,
             settle=_SETTLE_S,
@@ -628,6 +646,22 @@ class Rollouts:
             if await world.deployments.delete(key[0], seen.name, build_id):
                 log.get().info("version deleted", pool="/".join(key), version=build_id)
         self._warn(pooled, crowded(seen))
+
+    async def _rolling(self, key: Key, seen: Deployment, old: Collection[Old]) -> frozenset[str]:
+        """The Build IDs of old versions that may yet be routed to: their rollout does not know by now that it
+        has to give way."""
+        from temporalio.client import WorkflowExecutionStatus
+
+        found: set[str] = set()
+        for build_id in {one.build_id for one in old if one.build_id}:
+            if seen.status(build_id) not in (Routing.INACTIVE, Routing.UNKNOWN):
+                continue
+            client = await self.world.deployments.client(key[0])
+            handle = client.get_workflow_handle_for(_result_type(), rollout_id(seen.name, build_id))
+            about = await self._describe(handle)
+            if about is not None and about.status is WorkflowExecutionStatus.RUNNING:
+                found.add(build_id)
+        return frozenset(found)
 
     async def _count(self, key: Key, pooled: Pooled, seen: Deployment, *, all_of_them: bool = False) -> None:
         """Open executions of each Version that may have some; of the current one only where a person
@@ -661,8 +695,11 @@ class Rollouts:
         """The health of the workflows that a rollout is about."""
         pooled, world = self.pools[key], self.world
         concerned: set[str] = set()
-        if version is not None and pooled.wish and pooled.progress is not None and pooled.order is not None:
-            concerned = {name for name in pooled.order.workflows if name in version.members}
+        if version is not None and pooled.wish and pooled.order is not None:
+            # Activities alone are no version's code, but without a current one nobody gets their tasks.
+            unserved = pooled.seen is None or not pooled.seen.current
+            about = pooled.order.workflows or (version.members if unserved else ())
+            concerned = {name for name in about if name in version.members}
             for name in concerned:
                 world.rolling[name] = _health(pooled.progress, world.clock())
         astray = self._astray(pooled, version)
@@ -809,7 +846,18 @@ async def _progress_of(description: Any) -> Progress | None:
     from timewright.rollflow import MEMO
 
     try:
-        found: Progress = await description.memo_value(MEMO, default=Progress(), type_hint=Progress)
-        return found
-    except (TypeError, ValueError):
+        return progress_in(await description.memo_value(MEMO, default={}))
+    except (LookupError, RuntimeError, TypeError, ValueError):  # the SDK's, for bytes that are no JSON
         return None
+
+
+def progress_in(value: Any) -> Progress:
+    """A memo of ours: whoever uses the same Temporal may have written it, or a newer version of us. Raises
+    ValueError for what is none."""
+    if not isinstance(value, dict):
+        raise ValueError("it is no progress of a rollout")
+    known = {item.name for item in fields(Progress)}
+    found: Progress = shaped(Progress, {key: said for key, said in value.items() if key in known})
+    if not all(map(is_moment, (found.next_at, found.started, found.ended))):
+        raise ValueError("it is of no time that a clock could show")
+    return found

@@ -61,6 +61,7 @@ class Sources:
         self.followed = world.config.followed
         git = [one for one in self.followed if one.settings.git]
         self.followers = {one.title: Follower(world, one) for one in git}
+        self._revised: dict[str, tuple[tuple[Seen, ...], str]] = {}  # what a folder's revision was made of
         self._trees = {
             one.title: WorkTree(world.config.path(one.settings.path))
             for one in self.followed
@@ -98,8 +99,10 @@ class Sources:
         scan = await asyncio.to_thread(
             source.scan, root, own if one.prefix else known, limits=limits, now_ns=time.time_ns()
         )
-        revision = sha256(canonical([(seen.path, seen.digest) for seen in scan.files]))[:12]
-        part = Part(one.name, scan.complete, scan.problem, revision)
+        if one.name not in self._revised or self._revised[one.name][0] != scan.files:
+            digests = canonical([(seen.path, seen.digest) for seen in scan.files])
+            self._revised[one.name] = (scan.files, sha256(digests)[:12])
+        part = Part(one.name, scan.complete, scan.problem, self._revised[one.name][1])
         return part, tuple(_prefixed(one.prefix, scan.files, known))
 
     def _listed(self, one: Followed, known: Mapping[str, Seen]) -> tuple[Part, tuple[Seen, ...]]:

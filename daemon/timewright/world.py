@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
@@ -17,15 +16,19 @@ from timewright.core.commits import Commit
 from timewright.core.deployments import deployment_name
 from timewright.core.digest import SHORT
 from timewright.core.earlier import earlier_release
+from timewright.core.names import id_problem
 from timewright.core.prepare import Host
 from timewright.core.rollout import Strategy, rollout_of
 from timewright.core.state import Health, Pin, Pinned, Record, Status, Suspension
+from timewright.core.stored import shaped
 from timewright.core.worlds import Live
 from timewright.edge.cache import CompileCache
 from timewright.edge.compiler import Compiler
 from timewright.edge.dependencies import Dependencies
 from timewright.edge.deployments import Deployments
+from timewright.edge.failpoint import failpoint
 from timewright.edge.holds import ALL, Holds
+from timewright.edge.links import Links
 from timewright.edge.pools import Key, Pools, PoolVersion
 from timewright.edge.releases import Receipt, Releases
 from timewright.edge.statefile import Bad, StateFile
@@ -37,6 +40,8 @@ from timewright.sourcing import Sources
 SOURCE: Final = "source"
 _VERSIONING = "temporal.versioning"
 _SHA = 40  # characters of a commit's name, at least
+_CLOCK_S = 60.0  # seconds that a clock may be set back without a word
+_DECISIONS = "decisions"  # the fact that counts what people decided
 _COMMITS_KEPT = 5000  # in memory
 
 
@@ -80,10 +85,15 @@ class World:
     # Workflow id → the health that its rollout gives it, and how far that is.
     rolling: dict[str, tuple[Health, str]] = field(default_factory=dict)
     coming: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))  # deploys on their way
+    pooled_at: dict[Key, float] = field(default_factory=dict)  # when each got its last version (monotonic)
+    settings_problem: str = ""  # why the settings on disk are not the ones in force
+    pulse: Callable[[], None] = lambda: None  # to be called by work that takes its time: it goes on
     _commits: dict[str, Commit] = field(default_factory=dict)
+    _lives: dict[str, tuple[Receipt, Live]] = field(default_factory=dict)  # as last looked at
 
     def __post_init__(self) -> None:
         self.sources = Sources(self)
+        self._links = Links(self.releases.links)
         self.temporal = Temporal(self.config.temporal.address)
         self.deployments = Deployments(self.temporal, self.config.rollout.manager)
         self.versioning = self.state.fact(_VERSIONING)
@@ -269,8 +279,20 @@ class World:
             return
         self.state.set_fact("suspension", asdict(suspension) if suspension else None)
         self.suspension = suspension
-        self.holds.write(ALL, {"suspension": suspension and asdict(suspension)})
+        self._write_hold(ALL, {"suspension": suspension and asdict(suspension)})
         self.change("", "suspension", old, new, f"all workflows {because}", actor=actor)
+
+    def follow_clock(self, last: float | None) -> None:
+        """What is to happen so many seconds from now does so also when the clock was set back since `last`,
+        the time of the pass before."""
+        now = self.clock()
+        if last is None or now > last - _CLOCK_S:
+            return
+        log.get().warning("clock", because=f"it was set back by {last - now:.0f} s; waits go by the new time")
+        for record in list(self.records.values()):
+            times = {name: getattr(record, name) for name in ("retry_at", "missing_since", "trial_until")}
+            moved = {name: at + now - last for name, at in times.items() if at is not None}
+            self.note(record, **moved)
 
     def expire(self) -> None:
         """End what has come to its end: pins and suspensions for a time."""
@@ -289,7 +311,19 @@ class World:
         bad = [asdict(item) for item in self.state.bad() if item.workflow_id == workflow_id]
         decided = {"pin": record.pin, "suspension": record.suspension}
         content = {key: asdict(value) if value else None for key, value in decided.items()}
-        self.holds.write(workflow_id, {**content, "bad": bad})
+        self._write_hold(workflow_id, {**content, "bad": bad})
+
+    def _write_hold(self, name: str, content: Mapping[str, Any]) -> None:
+        """The state file counts first: who has counted more has what is newer."""
+        count = int(self.state.fact(_DECISIONS) or 0) + 1
+        self.state.set_fact(_DECISIONS, count)
+        self.holds.write(name, content)
+        self.holds.set_count(count)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the state file knows fewer decisions than were made: it was lost, or is an old copy."""
+        return int(self.state.fact(_DECISIONS) or 0) < self.holds.count()
 
     def load_decisions(self) -> None:
         """What people decided before this start."""
@@ -298,8 +332,14 @@ class World:
         self.suspension = Suspension(**stored) if stored else None
 
     def restore_decisions(self) -> int:
-        """After the state file was lost: decisions are taken up again; returns how many workflows have some.
-        What doesn't look like one is passed over."""
+        """After the state file was lost, or an old copy was put in its place: decisions are those that were
+        kept apart; returns how many workflows have some. What doesn't look like one is passed over."""
+        for record in list(self.records.values()):
+            self.note(record, pin=None, suspension=None)
+        for bad in self.state.bad():
+            self.state.forgive(bad.workflow_id, bad.digest)
+        self.state.set_fact("suspension", None)
+        self.state.set_fact(_DECISIONS, self.holds.count())
         count = 0
         for name, content in self.holds.read():
             with suppress(TypeError, ValueError, KeyError):
@@ -309,15 +349,16 @@ class World:
         return count
 
     def _restore(self, name: str, content: Mapping[str, Any]) -> None:
-        suspension = Suspension(**content["suspension"]) if content.get("suspension") else None
+        suspension = shaped(Suspension, content["suspension"]) if content.get("suspension") else None
         if name == ALL:
             self.state.set_fact("suspension", suspension and asdict(suspension))
             return
-        pin = Pin(**content["pin"]) if content.get("pin") else None
-        if pin is not None:
-            pin = replace(pin, kind=Pinned(pin.kind))
-        for item in content.get("bad", ()):
-            self.state.add_bad(Bad(**item))
+        pin = shaped(Pin, content["pin"]) if content.get("pin") else None
+        bad = shaped(tuple[Bad, ...], content.get("bad", []))
+        if id_problem(name) or any(item.workflow_id != name for item in bad):
+            raise ValueError(f"{name} is no workflow's")
+        for item in bad:
+            self.state.add_bad(item)
         self.note(self.record(name), pin=pin, suspension=suspension)
 
     # what the tree holds
@@ -325,7 +366,7 @@ class World:
     def look(self, busy: Collection[str] = ()) -> dict[str, Live]:
         """Read the tree's links again; receipts and pool versions only where a link has changed.
         Workflows in `busy` are left alone: work under way knows better than a glance at its middle."""
-        links = self._links()
+        links = self._links.read()
         for workflow_id in self.receipts.keys() - links.keys() - set(busy):
             del self.receipts[workflow_id]
         for workflow_id, release in links.items():
@@ -339,17 +380,8 @@ class World:
                 else:
                     self.receipts.pop(workflow_id, None)
         self._look_at_pools()
-        return {workflow_id: self._live(receipt) for workflow_id, receipt in self.receipts.items()}
-
-    def _links(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        if not self.releases.links.is_dir():
-            return found  # nothing was deployed yet, or somebody removed the tree: it is made again
-        for entry in os.scandir(self.releases.links):
-            if entry.is_symlink() and not entry.name.startswith(".tmp-"):
-                release = self.releases.current(entry.name)
-                if release is not None:
-                    found[entry.name] = release
+        found = {workflow_id: self._live(receipt) for workflow_id, receipt in self.receipts.items()}
+        self._lives = {workflow_id: (self.receipts[workflow_id], live) for workflow_id, live in found.items()}
         return found
 
     def _look_at_pools(self) -> None:
@@ -364,16 +396,22 @@ class World:
                     self.pool_links[key], self.pool_versions[key] = link, version
 
     def _live(self, receipt: Receipt) -> Live:
+        """The very same object as at the last look where nothing has changed: a pass compares."""
         record = self.records.get(receipt.workflow_id)
         version = self.pool_versions.get((receipt.namespace, receipt.task_queue))
+        pooled = version is not None and version.members.get(receipt.workflow_id) == receipt.release
+        prune = record.prune if record is not None else receipt.prune
+        before, live = self._lives.get(receipt.workflow_id, (None, None))
+        if live is not None and before is receipt and (live.pooled, live.prune) == (pooled, prune):
+            return live
         return Live(
             receipt.workflow_id,
             receipt.digest,
             receipt.placement,
             receipt.workflow_types,
             receipt.activity_names,
-            pooled=version is not None and version.members.get(receipt.workflow_id) == receipt.release,
-            prune=record.prune if record is not None else receipt.prune,
+            pooled=pooled,
+            prune=prune,
         )
 
     # after a loss of the state file
@@ -405,7 +443,9 @@ class World:
                 known = Commit(sha, receipt.author, "", receipt.subject, dirty=bool(dirty))
                 if self.state.commit(receipt.revision) is None:
                     self.state.add_commits([known])
+            failpoint("before-rebuild")
             self.state.adopt(record, now=self.clock())
+            failpoint("after-rebuild")
             self.records[live.workflow_id] = record
             adopted += 1
         return adopted

@@ -22,12 +22,13 @@ def kept(
     current: str = "new",
     olds: tuple[Old, ...] | None = None,
     most: int = 3,
+    rolling: tuple[str, ...] = (),
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """(serve, forget, delete) of pool versions that are named as their Build IDs, with a `p`."""
     deployment = Deployment("q", current=current, versions=versions)
     if olds is None:
         olds = tuple(Old(f"p{one.build_id}", one.build_id) for one in versions if one.build_id != newest)
-    found = keeping(deployment, olds, newest, sunset=60, most=most, settle=10, now=NOW)
+    found = keeping(deployment, olds, newest, rolling=rolling, sunset=60, most=most, settle=10, now=NOW)
     return found.serve, found.forget, found.delete
 
 
@@ -46,6 +47,11 @@ def test_a_drained_version_ends_after_its_sunset_and_then_its_record() -> None:
 def test_a_version_that_never_took_an_execution_ends_at_once() -> None:
     assert kept(Version("old", Routing.INACTIVE)) == ((), ("pold",), ("old",))
     assert kept(olds=(Old("pold", "old"),)) == ((), ("pold",), ())  # Temporal has not even heard of it
+
+
+def test_a_version_whose_rollout_may_yet_route_to_it_is_served_on() -> None:
+    assert kept(Version("old", Routing.INACTIVE), rolling=("old",))[:2] == (("pold",), ())
+    assert kept(olds=(Old("pold", "old"),), rolling=("old",)) == (("pold",), (), ())
 
 
 def test_of_versions_without_open_executions_only_the_newest_wait_for_their_end() -> None:

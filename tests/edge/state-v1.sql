@@ -36,3 +36,8 @@ INSERT INTO workflows VALUES ('hello','DEPLOYED',1700000000.0,'release aaa is li
   1700000000.0,'aaa','aaa',NULL,0,NULL,'Healthy','',1700000000.0,'default/default','','["a warning"]');
 INSERT INTO history (at, workflow_id, old, new, because, digest, revision, source, failure, timings)
   VALUES (1700000000.0,'hello',NULL,'DEPLOYED','found in the tree','aaa','r1','hello.json',NULL,'{}');
+INSERT INTO releases VALUES ('aaa','hello',1700000000.0,'{}');
+INSERT INTO files VALUES ('hello.json','{}');
+INSERT INTO refused VALUES ('bad.json','ccc',1700000000.0,
+  '{"reason": "InvalidSpec", "message": "is no spec", "problems": [], "transient": false}');
+INSERT INTO facts VALUES ('last_pass','{"at": 1700000000.0, "problem": ""}');

@@ -20,7 +20,7 @@ from timewright.core.state import Record, Status
 from timewright.edge.releases import Releases
 from timewright.edge.statefile import StateFile
 
-from tests.support import child_env, leftovers, make_receipt, publish, python, run_python
+from tests.support import child_env, leftovers, make_receipt, publish, python
 
 # Loads everything once, then forks a child for each line `WORK DIRECTORY`; the child begins when strace
 # has it, so that only the calls of its work are counted. Says the child's pid, then how it ended.
@@ -307,14 +307,6 @@ def test_a_state_file_killed_at_any_call_holds_the_whole_transition_or_none(
             return
         assert ended == KILLED
     raise AssertionError("no run got through")
-
-
-def test_an_armed_fault_point_kills_where_it_is_named_and_nowhere_else() -> None:
-    code = "from timewright.edge.failpoint import failpoint; failpoint('a'); print('past a'); failpoint('b')"
-    assert run_python(code).returncode == 0
-    assert run_python(code, TIMEWRIGHT_FAILPOINT="a").returncode == KILLED
-    armed = run_python(f"{code}; print('past b')", TIMEWRIGHT_FAILPOINT="b", PYTHONUNBUFFERED="1")
-    assert (armed.returncode, armed.stdout) == (KILLED, "past a\n")
 
 
 def test_the_leftover_link_of_a_killed_swap_does_not_stop_the_next(template: Path) -> None:

@@ -28,23 +28,31 @@ def read_live(releases: Releases, workflow_id: str = "hello") -> str:
 # Receipts --------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+labels = st.text("abc 0ä%", min_size=1, max_size=9).filter(str.strip)
+inside = st.lists(st.sampled_from(["src", "a.ts", "ü", "...", "-"]), min_size=1, max_size=3).map(
+    lambda parts: "/".join(["src", *parts])
+)
 
 
 @given(
     st.builds(
         Receipt,
-        *(texts for _ in range(5)),
+        workflow_id=st.from_regex(r"[a-b][a-z._-]{0,9}[a-z]", fullmatch=True),
+        digest=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+        name=texts,
+        source=texts,
+        revision=texts,
         created=st.floats(0, 1e10),
-        namespace=texts,
-        task_queue=texts,
-        isolation=texts,
+        namespace=labels,
+        task_queue=labels,
+        isolation=st.sampled_from(["shared", "process"]),
         compiler=texts,
         sdk=texts,
         workflow_types=st.lists(texts, max_size=3).map(tuple),
-        worker=st.none() | texts,
+        worker=st.none() | inside,
         prune=st.none() | st.booleans(),
         env=st.dictionaries(texts, texts, max_size=3),
-        files=st.dictionaries(texts, texts, max_size=3),
+        files=st.dictionaries(inside, texts, max_size=3),
     )
 )
 def test_a_receipt_is_read_as_it_was_written(receipt: Receipt) -> None:

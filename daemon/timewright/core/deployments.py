@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -106,12 +106,14 @@ def keeping(
     old: tuple[Old, ...],
     newest: str,
     *,
+    rolling: Collection[str] = (),
     sunset: float,
     most: int,
     settle: float,
     now: float,
 ) -> Keeping:
     """What becomes of a pool's old versions. `newest`: the Build ID that the pool's current version has.
+    `rolling`: Build IDs whose rollout is not over, though they are old: they may still be routed to.
 
     A Version that takes new executions, or has open ones, goes on whatever happens. A drained one ends
     after `sunset` seconds: until then closed executions can be queried. One that drains and has no open
@@ -130,7 +132,9 @@ def keeping(
             forget.append(one.version)  # another pool version of the same code has taken over
             continue
         found = deployment.version(one.build_id)
-        if found is None or (found.status is Routing.INACTIVE):
+        if one.build_id in rolling:
+            serve.append(one.version)
+        elif found is None or (found.status is Routing.INACTIVE):
             # Never routed to, and not the newest: superseded before it took an execution.
             forget.append(one.version)
         elif found.status is Routing.DRAINED:

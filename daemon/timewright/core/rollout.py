@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from timewright.core.document import Path
 from timewright.core.durations import seconds_of
+from timewright.core.stored import json_of, shaped
 
 MOST_STEPS: Final = 50
 _MOST_PAUSE: Final = 30 * 86400.0
@@ -92,22 +93,13 @@ def rollout_of(text: str) -> Rollout:
     if not text:
         return Rollout()
     try:
-        found = json.loads(text)
-        return Rollout(
-            strategy=Strategy(found["strategy"]) if found["strategy"] else None,
-            steps=tuple(Step(one["percent"], one["pause"], _gates(one["gates"])) for one in found["steps"]),
-            gates=_gates(found["gates"]),
-            watch=Watch(**found["watch"]),
-            versioning=found["versioning"],
-            replay=found["replay"],
-            on_undeploy=found["on_undeploy"],
-        )
-    except (KeyError, TypeError) as error:
+        said = json_of(text)
+        found: Rollout = shaped(Rollout, said)
+    except ValueError as error:
         raise ValueError(f"not a rollout: {error}") from None
-
-
-def _gates(rows: Iterable[Mapping[str, Any]]) -> tuple[Gate, ...]:
-    return tuple(Gate(**row) for row in rows)
+    if lacks := [item.name for item in fields(Rollout) if item.name not in said]:
+        raise ValueError(f"not a rollout: it has no {lacks[0]}")
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,8 @@ _STATUSES = {
     4: Routing.DRAINING,
     5: Routing.DRAINED,
 }
+WORKFLOWS, ACTIVITIES = "workflows", "activities"
+_KINDS = {1: WORKFLOWS, 2: ACTIVITIES}  # temporal.api.enums.v1.TaskQueueType
 _TIMEOUT = timedelta(seconds=5)
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 _FRESH_S = 75.0  # a poll is renewed each minute
@@ -116,8 +118,9 @@ class Deployments:
             await asyncio.sleep(pause)
         raise AssertionError  # the last one returns or raises
 
-    async def queues(self, namespace: str, name: str, build_id: str) -> frozenset[str]:
-        """The task queues on which workers of a Version have polled. Raises TemporalAwayError."""
+    async def queues(self, namespace: str, name: str, build_id: str) -> frozenset[tuple[str, str]]:
+        """The task queues on which workers of a Version have polled, and for what: WORKFLOWS or ACTIVITIES.
+        Raises TemporalAwayError."""
         from temporalio.api.deployment.v1 import WorkerDeploymentVersion
         from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentVersionRequest
         from temporalio.service import RPCError, RPCStatusCode
@@ -131,7 +134,7 @@ class Deployments:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return frozenset()
             raise _away(error) from error
-        return frozenset(queue.name for queue in found.version_task_queues)
+        return frozenset((queue.name, _KINDS.get(queue.type, "")) for queue in found.version_task_queues)
 
     async def polls(self, namespace: str, queue: str, name: str, build_id: str) -> Mapping[str, float]:
         """Identity → age in seconds of the pollers of a Version on a task queue. Raises TemporalAwayError."""

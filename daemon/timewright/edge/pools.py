@@ -10,7 +10,6 @@ version with the same Build ID (design §7), and both must be able to lie side b
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,9 @@ import tomli_w
 from timewright.core.digest import build_id, pool_version
 from timewright.core.rollout import Strategy, rollout_of
 from timewright.core.spec import emitted
+from timewright.core.stored import is_part, toml_of
 from timewright.edge import files
+from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
 
 Key = tuple[str, str]  # (namespace, task queue)
@@ -45,12 +46,18 @@ class PoolVersion:
         return self.build_id if self.deployment else ""
 
 
+#: What tells that a file is another one: device, inode, size, times of content and inode.
+_Stamp = tuple[int, int, int, int, int]
+_MOST_PARSED = 2000  # versions kept in mind: a few hundred bytes for each member
+
+
 class Pools:
     """The pools of one data directory."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
         self.root = data / "pools"
+        self._parsed: dict[Path, tuple[_Stamp, PoolVersion, str]] = {}
 
     def prepare(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -76,22 +83,34 @@ class Pools:
 
     def read(self, key: Key, version: str) -> PoolVersion | None:
         """A version as published; None when it is not there, or unreadable."""
+        home = self.home(key) / version
         try:
-            home = self.home(key) / version
-            found = tomllib.loads((home / "pool.toml").read_text("utf-8"))
-            if "bundle" in found and not (home / str(found["bundle"])).is_file():
-                return None
-            rows = found.get("releases", [])
-            return PoolVersion(
-                found["pool_version"],
-                found["build_id"],
-                {item["workflow_id"]: item["release"] for item in rows},
-                found.get("deployment", ""),
-                {item["workflow_id"]: item["code"] for item in rows if "code" in item},
-                found["sdk"],
-            )
+            read, bundle = self._parse(home / "pool.toml")
+            return read if not bundle or (home / bundle).is_file() else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _parse(self, path: Path) -> tuple[PoolVersion, str]:
+        """What a pool.toml says, and the name of its bundle. That of a large pool takes milliseconds to
+        parse, and each deploy to it asks some times: a file that is the same is parsed once."""
+        seen = path.stat()
+        stamp = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+        known = self._parsed.get(path)
+        if known is None or known[0] != stamp:
+            found = toml_of(path.read_bytes())
+            rows = found.get("releases", [])
+            read = PoolVersion(
+                _name(found, "pool_version"),
+                _text(found, "build_id"),
+                {_name(item, "workflow_id"): _name(item, "release") for item in rows},
+                _text(found, "deployment") if "deployment" in found else "",
+                {item["workflow_id"]: _text(item, "code") for item in rows if "code" in item},
+                _text(found, "sdk"),
+            )
+            if len(self._parsed) >= _MOST_PARSED:
+                self._parsed.clear()
+            known = self._parsed[path] = (stamp, read, _text(found, "bundle") if "bundle" in found else "")
+        return known[1], known[2]
 
     def lost(self, key: Key) -> str:
         """What the current version lacks: a file's name; '' when it lacks nothing, or nothing is current."""
@@ -149,7 +168,9 @@ class Pools:
         if os.path.lexists(final):
             files.exchange(build, final)
         else:
+            failpoint("before-pool-seal")
             build.rename(final)
+            failpoint("after-pool-seal")
         files.sync_directory(final.parent)
         files.remove(build)  # what the exchange put there
         return final
@@ -158,7 +179,7 @@ class Pools:
         """Whether a version is there, whole."""
         home = self.home(key) / version
         try:
-            found = tomllib.loads((home / "pool.toml").read_text("utf-8"))
+            found = toml_of((home / "pool.toml").read_bytes())
         except (OSError, ValueError):
             return False
         return "bundle" not in found or (home / str(found["bundle"])).is_file()
@@ -169,27 +190,35 @@ class Pools:
 
     def drop(self, key: Key) -> None:
         """The pool has no member any more: nothing is current."""
+        failpoint("before-pool-drop")
         (self.home(key) / "current").unlink(missing_ok=True)
+        failpoint("after-pool-drop")
         if self.home(key).is_dir():
             files.sync_directory(self.home(key))
 
     def kept(self, key: Key) -> tuple[str, ...]:
-        """The versions that the worker host serves besides the current one, oldest first."""
+        """The versions that the worker host serves besides the current one, oldest first. Where the list
+        can't be read, all there are: open executions may need any of them, and what isn't listed goes."""
         try:
-            found = tomllib.loads((self.home(key) / "kept.toml").read_text("utf-8"))
-            return tuple(str(name) for name in found["versions"])
-        except (OSError, ValueError, KeyError, TypeError):
+            found = toml_of((self.home(key) / "kept.toml").read_bytes())
+            return tuple(_part(name) for name in found["versions"])
+        except FileNotFoundError:
             return ()
+        except (OSError, ValueError, KeyError, TypeError):
+            current = self.link(key)
+            return tuple(sorted(name for name in self.published(key) if name != current))
 
     def keep(self, key: Key, versions: Iterable[str]) -> None:
         """Have these served besides the current one, by one rename."""
         home = self.home(key)
         wanted = list(versions)
+        failpoint("before-keep")
         if wanted:
             files.replace(home / "kept.toml", tomli_w.dumps({"versions": wanted}).encode())
         elif (home / "kept.toml").exists():
             (home / "kept.toml").unlink()
             files.sync_directory(home)
+        failpoint("after-keep")
 
     def published(self, key: Key) -> dict[str, PoolVersion]:
         """All versions that are on disk and whole, by id."""
@@ -201,6 +230,7 @@ class Pools:
         wanted = {*keep, *self.kept(key), "current"}
         for name in list(_folders(self.home(key))):
             if name not in wanted:
+                failpoint("before-pool-collect")
                 files.remove(self.home(key) / name)
 
 
@@ -236,6 +266,24 @@ def _member(receipt: Receipt, base: str, code: str) -> dict[str, Any]:
         member["worker"] = emitted(receipt.worker, receipt.root)
         member["env"] = dict(receipt.env)
     return member
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{key} must be text")
+    return value
+
+
+def _name(row: Mapping[str, Any], key: str) -> str:
+    return _part(row[key])
+
+
+def _part(name: Any) -> str:
+    """A name that is part of paths."""
+    if not is_part(name):
+        raise ValueError(f"{name!r} is no name")
+    return str(name)
 
 
 def _safe(name: str) -> str:

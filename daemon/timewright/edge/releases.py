@@ -78,7 +78,9 @@ class Releases:
             files.exchange(build, final)
             failpoint("after-exchange")
         else:
+            failpoint("before-seal")
             build.rename(final)
+            failpoint("after-seal")
         self._sealed[final] = (sha256(data), sealed)
         self._inspector.forget(final)
         files.sync_directory(final.parent)
@@ -191,11 +193,12 @@ class Releases:
 
     def current(self, workflow_id: str) -> str | None:
         """The release that a workflow's link names, if the link is one of ours."""
-        target = files.read_link(self.links / workflow_id)
-        if target is None:
+        try:  # asked of each workflow in each pass: texts, and no paths
+            target = os.readlink(f"{self.links}/{workflow_id}")  # noqa: PTH115 - as it stands
+        except OSError:
             return None
-        owner, release = Path(target).parent.name, Path(target).name
-        return release if owner == workflow_id else None
+        above, _, release = target.rstrip("/").rpartition("/")
+        return release if release and above.rpartition("/")[2] == workflow_id else None
 
     def live(self) -> Iterator[Receipt]:
         """The receipt of each workflow's current release, where both link and release are whole."""
@@ -220,7 +223,9 @@ class Releases:
         dated.sort(reverse=True)
         doomed = [name for created, name in dated[most:] if name not in wanted and created < older_than]
         for name in doomed:
+            failpoint("before-collect")
             files.remove(home / name)
+            failpoint("after-collect")
             self._inspector.forget(home / name)
             self._sealed.pop(home / name, None)
         return doomed

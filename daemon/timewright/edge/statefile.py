@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +29,7 @@ from timewright.core.state import (
 )
 from timewright.edge import stateschema
 from timewright.edge.desk import Desk
+from timewright.edge.failpoint import failpoint
 from timewright.edge.outbox import Outbox
 
 
@@ -237,10 +238,13 @@ class StateFile:
         who = actor or record.actor
         changed = replace(record, status=new, since=now, because=because, actor=who, **changes)
         failure = changed.failure if new is Status.DEPLOYMENT_FAILED else None
+        failpoint("before-state")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self.save(changed)
+            failpoint("mid-state")
             self._append(record.status, changed, now, digest, failure, timings or {}, about)
+        failpoint("after-state")
         return changed
 
     def adopt(self, record: Record, *, now: float) -> None:
@@ -258,10 +262,12 @@ class StateFile:
     ) -> int:
         """Store a record with one row of history that is no transition of its status (its health changed,
         somebody pinned it). A record without a workflow id stores the row alone. Returns the row's id."""
+        failpoint("before-state")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             if record.workflow_id:
                 self.save(record)
+            failpoint("mid-state")
             cursor = self._db.execute(
                 "INSERT INTO history (at, workflow_id, old, new, because, digest, revision, source, failure,"
                 " timings, actor, kind) VALUES (?,?,?,?,?,?,?,?,NULL,'{}',?,?)",
@@ -270,6 +276,7 @@ class StateFile:
                     *(record.source, actor, kind),
                 ],
             )
+        failpoint("after-state")
         return cursor.lastrowid or 0
 
     def _append(
@@ -429,6 +436,15 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
     return db
 
 
+def storage_trouble(error: Exception) -> str:
+    """What the disk has against us, in words for people; '' when `error` is of another kind."""
+    if isinstance(error, sqlite3.Error):
+        return f"the state file can't be used: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return ""
+
+
 def _is_damage(error: Exception) -> bool:
     """Whether it is the file that is wrong, not the disk, the lock or the rights to it."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -446,7 +462,7 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    values = dict(record.__dict__)
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
     values["failure"] = _failure_text(record.failure)
     for key in _LISTS:
         values[key] = json.dumps(values[key])
