@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure: what the server knew, which is gone when anybody looks."""
+    report = yield
+    server = getattr(item, "funcargs", {}).get("temporal")
+    if report.when == "call" and report.failed and isinstance(server, TemporalServer):
+        report.sections.append(("Temporal", server.story()))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 from timewright.core.errors import TimewrightError
+from timewright.edge import confine
 from timewright.edge.statefile import StateFile
 from timewright.views import workflow_view
 
@@ -73,6 +74,24 @@ class TemporalServer:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def story(self) -> str:
+        """The executions that go on, and who serves their task queues: for a test that waited in vain."""
+        try:
+            running = json.loads(
+                self.cli("workflow", "list", "-q", "ExecutionStatus='Running'", "-o", "json", "--limit", "5")
+            )
+            told = []
+            for item in running:
+                workflow_id, queue = item["execution"]["workflowId"], item.get("taskQueue", "")
+                told.append(self.cli("workflow", "show", "-w", workflow_id))
+                told.append(self.cli("workflow", "describe", "-w", workflow_id))
+                if queue:
+                    told.append(self.cli("task-queue", "describe", "--task-queue", queue))
+            told.append(self.cli("worker", "deployment", "list"))
+            return "\n".join(told)[:40_000]
+        except (AssertionError, ValueError, KeyError) as error:
+            return f"not to be had: {error}"
+
     def probe(self) -> None:
         """Raises OSError when nobody listens."""
         socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -91,11 +110,14 @@ class Host:
         """`name`: of this host in its fleet."""
         self.home, self.temporal, self.name = home, temporal, name
         self.specs, self.data = home / "specs", home / "data"
-        self.specs.mkdir(parents=True)
-        if BASES.is_dir():  # the SDK's base takes seconds to make, and is the same for all tests
-            shutil.copytree(BASES, self.data / "cache" / "base")
+        self.specs.mkdir(parents=True, exist_ok=True)
+        base = self.data / "cache" / "base"
+        if BASES.is_dir() and not base.exists():  # it takes seconds to make, and is the same for all tests
+            shutil.copytree(BASES, base)
         self.log_file = home / "daemon.log"
         self.worker_log = home / "worker.log"
+        # E2E_CONFINE=pool runs any of these tests with confined workers.
+        self.confine = os.environ.get("E2E_CONFINE", "off")
         self.settings: dict[str, str] = {}  # further variables of the daemon's environment
         self.daemon: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
@@ -112,7 +134,7 @@ class Host:
     def start_daemon(self, *arguments: str, **env: str) -> None:
         with self.log_file.open("ab") as log:
             self.daemon = subprocess.Popen(
-                [*self._timewright(), "run", *self.where(), *arguments],
+                self.command("run", *arguments),
                 stdout=log,
                 stderr=log,
                 env=self.environment(**env),
@@ -122,6 +144,8 @@ class Host:
         self.data.mkdir(exist_ok=True)
         host = REPO / "worker" / "dist" / "host.js"
         named = ["--name", self.name] if self.name else []
+        confiner = json.dumps([sys.executable, "-I", "-S", confine.__file__])
+        named += ["--confine", self.confine, "--confiner", confiner]
         with self.worker_log.open("ab") as log:
             self.worker = subprocess.Popen(
                 ["node", host, "--data", self.data, "--temporal", self.temporal, "--log", "json", *named],
@@ -150,6 +174,10 @@ class Host:
 
     def where(self) -> list[str]:
         return ["--source", str(self.specs), "--data", str(self.data)]
+
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        """The command line of a verb on this host."""
+        return [*self._timewright(), verb, *self.where(), *arguments]
 
     def _timewright(self) -> list[str]:
         return [sys.executable, "-m", "timewright.cli.main"]

@@ -129,27 +129,27 @@ async def test_a_daemon_killed_at_random_times_under_changes_ends_where_the_sour
 async def test_a_killed_worker_host_serves_again_by_itself_when_it_is_back(
     host: Host, client: Client
 ) -> None:
-    await host.serving("first.json", greeter("first", "hello"))
+    await host.serving("killed.json", greeter("killed", "hello"))
 
     host.kill_worker()
-    status = await host.until_status("first", "DEPLOYED", health="Degraded")
+    status = await host.until_status("killed", "DEPLOYED", health="Degraded")
     assert status["healthReason"].startswith("WaitingForWorker")
-    handle = await client.start_workflow("first", "kept", id=f"kept-{time.time_ns()}", task_queue="first")
+    handle = await client.start_workflow("killed", "kept", id=f"kept-{time.time_ns()}", task_queue="killed")
 
     host.start_worker()
-    await host.until_served("first")
+    await host.until_served("killed")
     assert await asyncio.wait_for(handle.result(), 60) == "hello kept"
 
 
 async def test_a_restart_of_the_daemon_stops_no_running_workflow(host: Host, client: Client) -> None:
-    await host.serving("first.json", greeter("first", "hello"))
+    await host.serving("restarted.json", greeter("restarted", "hello"))
     handle = await client.start_workflow(
-        "first", args=["long", 3000], id=f"long-{time.time_ns()}", task_queue="first"
+        "restarted", args=["long", 3000], id=f"long-{time.time_ns()}", task_queue="restarted"
     )
     assert host.stop_daemon() == 0
     host.start_daemon()
     assert await asyncio.wait_for(handle.result(), 30) == "hello long"
-    assert host.history("first") == ["DEPLOYING", "DEPLOYED"]  # nothing was done again
+    assert host.history("restarted") == ["DEPLOYING", "DEPLOYED"]  # nothing was done again
 
 
 @pytest.mark.parametrize("damage", ["deleted", "garbage"])

@@ -11,14 +11,14 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
-from timewright.edge.deployments import Deployments
+from timewright.edge.deployments import Deployments, TemporalAwayError
 from timewright.edge.temporal import Temporal
 from timewright.rollflow import RolloutFlow
 
@@ -426,6 +426,32 @@ async def test_an_undeployed_pool_takes_no_new_executions_and_its_open_ones_end(
 
     await until_async("new executions don't go to it", is_let_go)
     assert await finish(opened) == "one one"
+
+
+async def test_one_of_a_pool_is_undeployed_and_the_others_go_on_without_it(
+    host: Host, client: Client
+) -> None:
+    host.start_worker()
+    host.start_daemon()
+    for name in ("stays", "leaves"):
+        host.put(f"{name}.json", waiter(name, "one", queue="both"))
+    await host.until_served("stays")
+    await host.until_served("leaves")
+    opened = await begin(client, "leaves", queue="both")
+    service = Deployments(Temporal(host.temporal), "timewright")
+    before = rollout(host, "stays")["rollout"]["buildId"]
+    assert host.cli("undeploy", "leaves").returncode == 0
+
+    async def has_moved_on() -> bool:
+        with suppress(TemporalAwayError):  # a server with two cores for all these tests
+            current = (await service.describe("default", "both")).current
+            return bool(current) and current != before
+        return False
+
+    await until_async("new executions go to a version without it", has_moved_on)
+    assert await run_workflow(client, "stays", False, queue="both") == "one one"
+    assert await finish(opened) == "one one"  # on the version that it began on
+    await host.until_served("stays")
 
 
 async def test_many_deploys_never_come_near_temporals_limit_of_versions(

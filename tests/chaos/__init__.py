@@ -1,0 +1,1 @@
+"""Long runs of made-up days with real deaths in them: kill loop and soak share these parts."""
