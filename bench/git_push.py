@@ -1,6 +1,6 @@
 """From `git push` to new code serving, beside git-sync with a script that compiles and restarts.
 
-    make bench            (or: python -m bench.git_push --rounds 9)
+    python -m bench.git_push [--rounds 5]
 
 Each peer follows a repository of its own with the same content, on one machine and one Temporal server;
 every round pushes one change to each, one after the other, at a random moment of the peers' seconds:
@@ -19,7 +19,6 @@ Times begin at the start of the push, and end when an execution returned a resul
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
 import hmac
@@ -28,9 +27,7 @@ import os
 import random
 import shutil
 import signal
-import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -40,9 +37,13 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
-from bench.deploy import RESULTS, Script, served, typescript_7
+from bench.common import Options, Report, options, say
+from bench.peers import Project, typescript_7
+from bench.processes import run
+from bench.stage import home, temporal
+from bench.watching import served
 from tests.e2e.githost import GitHost, running_git_host
-from tests.e2e.host import TemporalServer, free_port, run_workflow
+from tests.e2e.host import free_port, run_workflow
 from tests.e2e.remotes import Remote
 from tests.e2e.specs import WORKER, greeter
 
@@ -116,7 +117,7 @@ class GitSync:
     def __init__(self, command: str, home: Path, name: str, temporal: str, *, polls: bool) -> None:
         self.name, self.home, self._polls = name, home, polls
         self._remote = Remote(home / "remotes")
-        self._project = Script(name, home / "project", temporal, [])
+        Project(home / "project", greeter("bench", "w0"))
         self._process: subprocess.Popen[bytes] | None = None
         self._words = [
             *(command, "--repo", self._remote.file_url, "--ref", "main", "--root", str(home / "root")),
@@ -172,62 +173,40 @@ echo $! > {pid}
         return lambda word: pushed(self._remote, self.name, word, client, self._ring)
 
 
-async def measure(rounds: int) -> dict[str, Any]:
-    home = Path(tempfile.mkdtemp(prefix="timewright-bench-"))
-    server = TemporalServer(home)
-    server.start()
+async def measure(given: Options) -> None:
+    report = Report("git_push", given.as_json())
     command = shutil.which("git-sync")
     names = (("git-sync, signal", False), ("git-sync, polling", True)) if command else ()
-    syncs = [
-        GitSync(str(command), home / name.replace(", ", "-"), name, server.address, polls=polls)
-        for name, polls in names
-    ]
-    try:
-        with running_git_host(home, server.address) as host:
-            client = await Client.connect(server.address)
-            ours = Timewright(host)
-            await ours.start()
+    if not command:
+        report.leave_out("git-sync", "no git-sync on PATH")
+    with home("git") as place, temporal() as server:
+        syncs = [
+            GitSync(str(command), place / name.replace(", ", "-"), name, server.address, polls=polls)
+            for name, polls in names
+        ]
+        try:
+            with running_git_host(place, server.address) as host:
+                client = await Client.connect(server.address)
+                theirs = Timewright(host)
+                await theirs.start()
+                for sync in syncs:
+                    await sync.start(client)
+                peers = {**theirs.peers(client), **{sync.name: sync.peer(client) for sync in syncs}}
+                await rounds(report, given.rounds, peers)
+        finally:
             for sync in syncs:
-                await sync.start(client)
-            peers = {**ours.peers(client), **{sync.name: sync.peer(client) for sync in syncs}}
-            samples: dict[str, list[float]] = {name: [] for name in peers}
-            for number in range(1, rounds + 1):
-                for name, peer in peers.items():
-                    samples[name].append(await peer(f"w{number}"))
-                found = ", ".join(f"{name} {taken[-1]:.2f} s" for name, taken in samples.items())
-                print(f"round {number}/{rounds}: {found}", flush=True)
-    finally:
-        for sync in syncs:
-            sync.stop()
-        server.stop()
-        shutil.rmtree(home, ignore_errors=True)
-    medians = {name: round(statistics.median(found), 3) for name, found in samples.items()}
-    return {"rounds": rounds, "median_s": medians, "samples_s": samples}
+                sync.stop()
+    say(f"written: {report.write().name}")
 
 
-def show(result: dict[str, Any]) -> None:
-    medians = result["median_s"]
-    print(f"\n{'from git push to new code serving':36}{'median':>10}{'range':>18}{'beside ours':>14}")
-    for name, median in medians.items():
-        found = result["samples_s"][name]
-        ours = medians["polling" if name.endswith("polling") else "webhook"]
-        spread = f"{min(found):.2f} to {max(found):.2f} s"
-        print(f"{name:36}{median:8.2f} s{spread:>18}{median / ours:12.1f} x")
-    if len(medians) == 2:
-        print("\nno git-sync on PATH: it is left out")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    result = asyncio.run(measure(options.rounds))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "git_push.json").write_text(json.dumps(result, indent=1) + "\n")
-    show(result)
+async def rounds(report: Report, count: int, peers: dict[str, Peer]) -> None:
+    for number in range(1, count + 1):
+        found = {name: await peer(f"w{number}") for name, peer in peers.items()}
+        for name, taken in found.items():
+            report.add("push", name, {"serving_s": taken})
+        say(f"round {number}/{count}: " + ", ".join(f"{n} {taken:.2f} s" for n, taken in found.items()))
 
 
 if __name__ == "__main__":
-    main()
+    chosen = options(__doc__, rounds=5, full_rounds=15)
+    run(lambda: measure(chosen))

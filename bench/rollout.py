@@ -1,7 +1,7 @@
 """What it costs to break no running workflow: deploys with Versions beside deploys in place, and the way
 back.
 
-    make bench            (or: python -m bench.rollout --rounds 9)
+    python -m bench.rollout [--rounds 5]
 
 Two specs on one host, one worker host and one Temporal server, the same code on a task queue each:
 
@@ -15,19 +15,17 @@ call) and end when a new execution returned a result of the code that was asked 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
 
-from bench.deploy import RESULTS, served
-from tests.e2e.host import Host, TemporalServer, running_host
+from bench.common import Options, Report, options, say
+from bench.processes import run
+from bench.stage import home, temporal
+from bench.watching import served
+from tests.e2e.host import Host, running_host
 from tests.e2e.specs import greeter
 
 PEERS = {"in place": "inplace", "versions": "versions"}
@@ -51,43 +49,34 @@ async def back(host: Host, client: Client, name: str, word: str) -> float:
     return await served(client, name, name, word) - start
 
 
-async def rounds(host: Host, client: Client, count: int) -> dict[str, list[float]]:
+async def rounds(host: Host, client: Client, count: int, report: Report) -> None:
     host.start_worker()
     host.start_daemon()
     for name in PEERS.values():
         host.put(f"{name}.json", spec(name, "w0"))
         await host.until_served(name)
-    found: dict[str, list[float]] = {peer: [] for peer in (*PEERS, "rollback")}
     for number in range(1, count + 1):
+        found = {}
         for peer, name in PEERS.items():
-            found[peer].append(await changed(host, client, name, f"w{number}"))
+            found[peer] = await changed(host, client, name, f"w{number}")
             await host.until_served(name)
-        found["rollback"].append(await back(host, client, "versions", f"w{number - 1}"))
+        found["rollback"] = await back(host, client, "versions", "w0")  # which each round comes back to
         await host.until_status("versions", "ROLLED_BACK")
-        print(f"round {number}: " + ", ".join(f"{peer} {times[-1]:.2f} s" for peer, times in found.items()))
-    return found
+        for peer, taken in found.items():
+            report.add("deploy", peer, {"serving_s": taken})
+        told = ", ".join(f"{peer} {taken:.2f} s" for peer, taken in found.items())
+        say(f"round {number}/{count}: {told}")
 
 
-async def main(count: int) -> None:
-    home = Path(tempfile.mkdtemp(prefix="timewright-bench-"))
-    server = TemporalServer(home)
-    server.start()
-    try:
+async def measure(given: Options) -> None:
+    report = Report("rollout", given.as_json())
+    with home("rollout") as place, temporal() as server:
         client = await Client.connect(server.address)
-        with running_host(home, server.address) as host:
-            samples = await rounds(host, client, count)
-    finally:
-        server.stop()
-    medians = {peer: round(statistics.median(times), 3) for peer, times in samples.items()}
-    ratios = {peer: round(median / medians["in place"], 2) for peer, median in medians.items()}
-    result = {"rounds": count, "median_s": medians, "times_in_place": ratios, "samples_s": samples}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "rollout.json").write_text(json.dumps(result, indent=1) + "\n")
-    for peer, median in medians.items():
-        print(f"{peer:10} {median:6.2f} s   {ratios[peer]:.2f} x in place")
+        with running_host(place / "host", server.address) as host:
+            await rounds(host, client, given.rounds, report)
+    say(f"written: {report.write().name}")
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rounds", type=int, default=9)
-    asyncio.run(main(arguments.parse_args().rounds))
+    chosen = options(__doc__, rounds=5, full_rounds=15)
+    run(lambda: measure(chosen))
