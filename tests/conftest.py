@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from structlog.dev import plain_traceback
 
 # No deadline: the machines that run this are shared. No database: what failed is printed as a blob.
 settings.register_profile(
@@ -26,6 +27,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
-    """Commands set the log up for their whole process: the next test would miss what is below their level."""
+    """Commands set the log up for their whole process: the next test would miss what is below their level.
+    Without rich, which other tools load: it would print every object in reach of a traceback."""
+    structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)])
     yield
     structlog.reset_defaults()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -210,10 +209,9 @@ async def test_a_cancelled_compile_leaves_no_process_and_no_bundle(
     seen = asyncio.Event()
     real = process.start
 
-    async def start(*args: object, **kwargs: object) -> asyncio.subprocess.Process:
-        child = await real(*args, **kwargs)  # type: ignore[arg-type]
+    async def start(_: object, **kwargs: object) -> asyncio.subprocess.Process:
+        child = await real(["sleep", "60"], **kwargs)  # type: ignore[arg-type]
         started.append(child)
-        os.kill(child.pid, signal.SIGSTOP)
         seen.set()
         return child
 
@@ -234,10 +232,8 @@ async def test_an_esbuild_that_hangs_times_out(tmp_path: Path, monkeypatch: pyte
     await slow.start()
     real = process.start
 
-    async def start(*args: object, **kwargs: object) -> asyncio.subprocess.Process:
-        child = await real(*args, **kwargs)  # type: ignore[arg-type]
-        os.kill(child.pid, signal.SIGSTOP)
-        return child
+    async def start(_: object, **kwargs: object) -> asyncio.subprocess.Process:
+        return await real(["sleep", "60"], **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(process, "start", start)
     release = write_release(tmp_path / "r", SPEC, entries=ENTRIES)

@@ -214,6 +214,7 @@ def _json_places(text: str) -> Iterator[tuple[Path, int]]:
 # no tags that make objects, duplicate keys seen, and the line of each value at hand.
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TOO_DEEP = "exceeded maximum nesting depth"  # libyaml, in PyYAML 6.0.4 and later
 _resolver = yaml.SafeLoader("")
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -320,9 +321,12 @@ def _parse_yaml(text: str, limits: Limits) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        line = mark.line + 1 if mark else None
+        if what == _TOO_DEEP:  # it reads ahead of our own limit, which is lower
+            _refuse(f"is nested deeper than {limits.depth} levels", line=line)
         _refuse(
             f"is not YAML: {what}",
-            line=mark.line + 1 if mark else None,
+            line=line,
             column=mark.column + 1 if mark else None,
             kind=UnreadableError,
         )
