@@ -11,20 +11,22 @@ import { checkBundle } from './check';
 import { forwardLogs } from './childlog';
 import { connect, watch } from './connect';
 import { message } from './log';
-import type { Failure, FromChild, ServeOptions, ToChild } from './messages';
+import type { Failure, FromChild, ServeOptions } from './messages';
 import { dieWithHost } from './orphan';
+import { openPipe } from './pipe';
 import { Gates, Pulse, retire } from './retire';
 import { hookSdk } from './sdkhook';
 import type { TemporalSettings } from './settings';
 import type { PoolVersion, Release } from './tree';
 
+const host = openPipe();
 let connection: Promise<NativeConnection> | undefined;
 let serving: { worker: Worker; gates: Gates; pulse: Pulse; tailMs: number; ended: Promise<void> } | undefined;
 let loaded = false;
 let leaving = false;
 
 function tell(report: FromChild): void {
-  if (process.connected) process.send?.(report);
+  host?.tell(report);
 }
 
 function warm(temporal: TemporalSettings): Promise<NativeConnection> {
@@ -171,9 +173,9 @@ function main(): void {
   dieWithHost();
   process.on('SIGINT', () => undefined); // a terminal's Ctrl-C reaches the host, and the host decides
   process.on('SIGTERM', () => void leave());
-  process.on('disconnect', () => void leave());
+  host?.onEnd(() => void leave());
   Runtime.install({ shutdownSignals: [], ...forwardLogs(tell) });
-  process.on('message', (order: ToChild) => {
+  host?.onOrder((order) => {
     if (order.type === 'warm') void warm(order.temporal);
     else if (order.type === 'drain') void leave();
     else {

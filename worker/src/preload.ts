@@ -4,8 +4,9 @@
  * Works with the SDK that the release loads, whichever copy and version that is.
  */
 import { message } from './log';
-import type { FromChild, ToChild } from './messages';
+import type { FromChild } from './messages';
 import { dieWithHost } from './orphan';
+import { openPipe } from './pipe';
 import { type Target, targetOf } from './redirect';
 import { hookSdk } from './sdkhook';
 import { Workers } from './watching';
@@ -14,10 +15,11 @@ const LOOK_MS = 20;
 /** For the release's own clean-up after its Workers have ended, before the process is ended for it. */
 const CLEANUP_MS = 5000;
 
+const host = openPipe();
 let leaving = false;
 
 function tell(report: FromChild): void {
-  if (process.connected) process.send?.(report);
+  host?.tell(report);
 }
 
 function watch(target: Target): Workers {
@@ -81,10 +83,10 @@ function main(): void {
   dieWithHost();
   const target = targetOf(process.env);
   const workers = target === undefined ? undefined : watch(target);
-  process.on('disconnect', () => void leave(workers));
-  process.on('message', (order: ToChild) => void (order.type === 'drain' && leave(workers)));
+  host?.onEnd(() => void leave(workers));
+  host?.onOrder((order) => void (order.type === 'drain' && leave(workers)));
   // A pipe to the host must not keep a worker alive that has ended.
-  process.channel?.unref();
+  host?.unref();
 }
 
 main();

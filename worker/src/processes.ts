@@ -1,10 +1,12 @@
 /** Starts worker processes: the only module that does. What a child gets to see is decided here. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 
 import { type Cage, cageFor } from './confine';
+import { message } from './log';
 import type { FromChild, ToChild } from './messages';
+import { PIPE, readValues } from './pipe';
 import { readReport } from './report';
 import type { Settings, TemporalSettings } from './settings';
 import type { PoolVersion, Release } from './tree';
@@ -30,6 +32,7 @@ export interface Launcher {
 
 const LAST_WORDS = 2048;
 const MAX_LINE = 8192;
+const MAX_UNREAD = 64 << 20; // bytes of orders: a pool of thousands of releases is an order of a few MiB
 /** Needed to run at all, or harmless. Everything else of the host's environment stays with the host. */
 const HARMLESS = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR', 'SSL_CERT_FILE', 'SSL_CERT_DIR',
   'NODE_EXTRA_CA_CERTS', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy', 'no_proxy'];
@@ -73,14 +76,36 @@ export function cleanEnv(host: NodeJS.ProcessEnv, passed: readonly string[]): Re
 
 function start(cage: Cage, args: readonly string[], cwd: string, env: Record<string, string>): Child {
   const [program = '', ...rest] = [...cage.prefix, process.execPath, ...args];
-  const child = spawn(program, rest, {
-    cwd,
-    env: { ...env, ...cage.env },
-    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    detached: true, // its own group: Ctrl-C in a terminal is for the host, which retires its children in order
-  });
+  let child: ChildProcess;
+  try {
+    child = spawn(program, rest, {
+      cwd,
+      env: { ...env, ...cage.env, [PIPE]: '3' },
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      detached: true, // its own group: Ctrl-C in a terminal is for the host, which retires its children in order
+    });
+  } catch (error) {
+    cage.end();
+    return stillborn(message(error)); // a spec's environment of over 128 KiB, for one
+  }
   let words = '';
+  let misuse: string | undefined;
   let exited = false;
+  const kill = (signal: NodeJS.Signals): void => void (!exited && child.pid !== undefined && killGroup(child.pid, signal));
+  const pipe = child.stdio?.[3] as Duplex | null | undefined; // nothing where the process could not be started
+  // Code of specs has this pipe, too: what it says there ends its own process at worst, and is blamed like any crash.
+  const misused = (why: string): void => {
+    misuse ??= `it misused its pipe to the host: ${why}`;
+    pipe?.destroy();
+    kill('SIGKILL');
+  };
+  const reports: ((report: FromChild) => void)[] = [];
+  const hear = (said: unknown): void => {
+    const report = readReport(said);
+    if (report !== undefined) for (const listener of reports) listener(report);
+  };
+  pipe?.on('error', () => undefined); // it is going away; its exit says all that is to be said
+  if (pipe) readValues(pipe, hear, misused);
   const output: ((stream: 'stdout' | 'stderr', line: string) => void)[] = [];
   const lines = (stream: Readable | null, name: 'stdout' | 'stderr'): void => {
     let rest = '';
@@ -101,16 +126,14 @@ function start(cage: Cage, args: readonly string[], cwd: string, env: Record<str
   });
   return {
     pid: child.pid ?? 0,
-    // A child that is going away takes no more orders; its exit says all that is to be said.
-    send: (order) => void (child.connected && child.send(order, () => undefined)),
-    kill: (signal) => void (!exited && child.pid !== undefined && killGroup(child.pid, signal)),
-    lastWords: () => words.trim(),
-    // Code of a spec has this pipe, too: what it says there is no report, or one that can be taken.
-    onMessage: (listener) =>
-      void child.on('message', (said) => {
-        const report = readReport(said);
-        if (report !== undefined) listener(report);
-      }),
+    send: (order) => {
+      if (pipe?.writable !== true) return;
+      if (pipe.writableLength > MAX_UNREAD) return misused('it does not read it');
+      pipe.write(`${JSON.stringify(order)}\n`);
+    },
+    kill,
+    lastWords: () => misuse ?? words.trim(),
+    onMessage: (listener) => void reports.push(listener),
     onOutput: (listener) => void output.push(listener),
     onExit: (listener) => {
       // 'close' and not 'exit': by then all it wrote has been read. A grandchild may hold the pipes, though.
@@ -118,12 +141,23 @@ function start(cage: Cage, args: readonly string[], cwd: string, env: Record<str
       const once = (code: number | null, signal: NodeJS.Signals | null): void => {
         if (told) return;
         told = true;
+        pipe?.destroy(); // so may one that has left the group
         listener(code, signal);
       };
       child.on('close', once);
       child.on('exit', (code, signal) => void setTimeout(() => once(code, signal), 200));
       child.on('error', () => void (child.pid === undefined && once(1, null)));
     },
+  };
+}
+
+/** One that could not be started. */
+function stillborn(why: string): Child {
+  const none = (): void => undefined;
+  return {
+    pid: 0, send: none, kill: none, onMessage: none, onOutput: none,
+    lastWords: () => why,
+    onExit: (listener) => void setImmediate(() => listener(1, null)),
   };
 }
 

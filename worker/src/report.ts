@@ -1,6 +1,6 @@
 /**
- * What a worker process reports. Code of specs runs there, and has the same pipe (`process.send`): a report that
- * isn't one must end neither the host nor anybody else's work, and fill no memory.
+ * What a worker process reports. Code of specs runs there, and has the same pipe: a report that isn't one
+ * must end neither the host nor anybody else's work, and fill no memory.
  */
 import type { Failure, FromChild, ServedQueue } from './messages';
 

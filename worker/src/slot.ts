@@ -127,7 +127,7 @@ export class Slot {
   }
 
   private hear(report: FromChild): void {
-    if (report.type === 'log') return this.around.log(report.level, report.event, { ...this.label, ...report.fields });
+    if (report.type === 'log') return this.around.log(report.level, report.event, { ...report.fields, ...this.label });
     if (report.type === 'temporal') {
       this.around.temporal(report.reachable, report.error);
       // Only a worker that has polled falls back: one that never did says 'connecting' itself.

@@ -92,6 +92,7 @@ test('no worker process outlives a host that is killed, not even one stuck in an
 const failures: [string, string, RegExp][] = [
   ['throws', 'throw new Error("no database")', /no database/],
   ['ends the process', 'process.stderr.write("bye now"); process.exit(3)', /exit code 3.*bye now/],
+  ['writes nonsense to the host’s pipe', 'require("fs").writeSync(3, "garbage\\n"); for (;;);', /signal SIGKILL.*no JSON/],
   ['never ends', 'for (;;);', /did not end within 1 s/],
 ];
 for (const [what, code, expected] of failures) {

@@ -105,6 +105,45 @@ test('a report is taken with what it has to say and nothing else', () => {
   assert.ok(found?.type === 'loaded' && found.failed[0]?.error.length === 8192);
 });
 
+/** Of a release's own worker: writes to the host's pipe what it likes, and tells when it has. */
+const SAY = `
+  const fs = require('node:fs');
+  function say(text) {
+    for (let left = Buffer.from(text); left.length > 0; ) {
+      try { left = left.subarray(fs.writeSync(3, left)); } catch (error) { if (error.code !== 'EAGAIN') throw error; }
+    }
+  }
+  const log = (event, fields) => say(JSON.stringify({ type: 'log', level: 'info', event, fields }) + '\\n');
+  setInterval(() => undefined, 1000);`;
+const AFTER = `log('said.all', {});`;
+const misuses: [string, string, RegExp][] = [
+  ['a line that is no JSON', String.raw`say('garbage\n');`, /"lastError":"[^"]*pipe[^"]*no JSON/],
+  ['200 MB without a line’s end', `for (let times = 0; times < 200; times += 1) say('x'.repeat(1e6));`, /"lastError":"[^"]*pipe[^"]*over 1 MiB/],
+  ['a word of Node’s own', String.raw`say('{"cmd":"NODE_HANDLE_ACK"}\n'); ${AFTER}`, /"event":"said\.all"/],
+  ['a report nested 200,000 deep', String.raw`say('{"type":"log","level":"info","event":"deep","fields":{"a":' + '['.repeat(2e5) + ']'.repeat(2e5) + '}}\n'); ${AFTER}`, /"event":"said\.all"/],
+  ['a report under another name', `log('x', { time: 'never', event: 'host.stopped', pool: 'calm', pid: 1 });`, /^\{"time":"\d[^"]*","level":"info","event":"x","pool":"default\/bad","pid":(?!1,)\d/m],
+];
+for (const [what, code, expected] of misuses) {
+  test(`a worker process that writes ${what} to its pipe ends nobody but itself`, async () => {
+    const lab = new Lab();
+    try {
+      const own = (workflowId: string, worker: string): Promise<void> =>
+        lab.publish({ queue: workflowId, version: 'v1', isolation: 'process', members: [{ workflowId, release: 'r1', worker }] });
+      await own('calm', 'setInterval(() => undefined, 1000);');
+      const host = await lab.host('127.0.0.1:1', '--no-spare');
+      await host.until(async () => (await host.pools()).length === 1, 5000);
+      const calm = async () => (await host.pools()).find(({ taskQueue }) => taskQueue === 'calm');
+      const before = await calm();
+      await own('bad', SAY + code);
+      void host.reload('bad').catch(() => undefined);
+      await host.until(() => Promise.resolve(expected.test(host.log)), 20_000);
+      assert.deepEqual([(await calm()).pid, (await calm()).restarts], [before.pid, 0]);
+    } finally {
+      await lab.close();
+    }
+  });
+}
+
 // The tree ------------------------------------------------------------------------------------
 
 const places: [string, (text: string) => string][] = [

@@ -1,0 +1,84 @@
+/** Worker processes as they are started, without a host around them. */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+
+import type { ToChild } from '../messages';
+import { type Child, makeLauncher } from '../processes';
+import { readSettings } from '../settings';
+import type { PoolVersion } from '../tree';
+import { Lab } from './lab';
+
+let lab: Lab;
+let children: Child[] = [];
+beforeEach(() => void (lab = new Lab()));
+afterEach(async () => {
+  for (const child of children) child.kill('SIGKILL');
+  children = [];
+  await lab.close();
+});
+
+/** Starts a release's own worker. */
+function start(worker: string, env: Record<string, string> = {}, ...more: string[]): Child {
+  const path = lab.release({ workflowId: 'one', release: 'r1', worker });
+  const release = { workflowId: 'one', release: 'r1', path, worker: `${path}/dist/worker.js`, workflowTypes: [], activityNames: [], env };
+  const pool: PoolVersion = {
+    namespace: 'default', taskQueue: 'q', poolVersion: 'v1', buildId: 'b', isolation: 'process', sdk: '1', versioning: 'PINNED', kept: false, releases: [release],
+  };
+  const child = makeLauncher(readSettings(['--data', lab.data, ...more], {})).own(pool, release);
+  children.push(child);
+  return child;
+}
+
+function said(child: Child, expected: RegExp): Promise<string> {
+  return new Promise((done, failed) => {
+    child.onOutput((_, line) => void (expected.test(line) && done(line)));
+    child.onExit(() => failed(new Error(child.lastWords())));
+  });
+}
+
+const ended = (child: Child): Promise<unknown> => new Promise((done) => child.onExit((code, signal) => done(signal ?? code)));
+
+test('orders that a worker process does not read fill no memory, and end it', async () => {
+  const child = start('for (;;);');
+  const order = { type: 'drain', more: 'x'.repeat(1 << 22) } as ToChild;
+  const end = ended(child);
+  for (let times = 0; times < 20; times += 1) child.send(order);
+  assert.equal(await end, 'SIGKILL');
+  assert.equal(child.lastWords(), 'it misused its pipe to the host: it does not read it');
+});
+
+test('orders to a worker process that has closed its pipe go nowhere', async () => {
+  const child = start('require("node:fs").closeSync(3); console.log("closed"); for (;;);');
+  await said(child, /closed/);
+  for (let times = 0; times < 3; times += 1) {
+    child.send({ type: 'drain' });
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  const end = ended(child);
+  child.kill('SIGKILL');
+  assert.equal(await end, 'SIGKILL');
+});
+
+test('only the worker process itself has the pipe: not its threads, and not what it forks', async () => {
+  const child = start(`
+    const { fork } = require('node:child_process');
+    const { isMainThread, Worker } = require('node:worker_threads');
+    const env = process.env.TIMEWRIGHT_PIPE;
+    if (!isMainThread) console.log('thread', env);
+    else if (process.argv[2] === 'forked') process.send('forked ' + env);
+    else {
+      console.log('worker', env);
+      fork(__filename, ['forked']).on('message', (text) => { console.log(text); new Worker(__filename); });
+      setInterval(() => undefined, 1000);
+    }`);
+  const lines: string[] = [];
+  child.onOutput((_, line) => void lines.push(line));
+  await said(child, /^thread/);
+  assert.deepEqual(lines, ['worker undefined', 'forked undefined', 'thread undefined']);
+});
+
+test('a process that can’t be started is one that ended, with the reason', async () => {
+  const child = start('', { LARGE: 'x'.repeat(200_000) });
+  assert.equal(await ended(child), 1);
+  assert.match(child.lastWords(), /E2BIG/);
+});
