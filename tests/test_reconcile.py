@@ -39,6 +39,7 @@ class PlainWorker:
         self.status = 200
         self.gate: asyncio.Event | None = None  # answers wait for it
         self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def start(self) -> None:
@@ -50,8 +51,12 @@ class PlainWorker:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
+        for writer in self._writers:  # of calls that a test never let go on
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
         except asyncio.IncompleteReadError:  # they hung up before they asked
@@ -130,11 +135,13 @@ async def _bench(home: Path) -> AsyncIterator[Bench]:
         worker=Worker(url=f"http://127.0.0.1:{worker.port}", reload_timeout_s=2.0),
     )
     config = replace(config, compiler=replace(config.compiler, mode="off"))
-    async with opened(config) as world:
-        bench = Bench(world, home / "specs", worker)
-        yield bench
-        await bench.reconciler.close()
-    await worker.stop()
+    try:
+        async with opened(config) as world:
+            bench = Bench(world, home / "specs", worker)
+            yield bench
+            await bench.reconciler.close()
+    finally:
+        await worker.stop()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from timewright.build import timed
 from timewright.core.errors import DeployError, Problem, Reason
@@ -53,8 +55,9 @@ class GoLive:
             failpoint("after-link")
         key = (receipt.namespace, receipt.task_queue)
         with timed(timings, "pool"):
-            await self.pooling.gather(key)
-            await self.pooling.refresh(key)
+            with self._taken_back(receipt, previous):
+                await self.pooling.gather(key)
+                await self.pooling.refresh(key)
             if previous is not None and (previous.namespace, previous.task_queue) != key:
                 await self._leave(previous)
         with timed(timings, "reload"):
@@ -82,6 +85,25 @@ class GoLive:
     def _link(self, receipt: Receipt) -> None:
         self.world.releases.make_live(receipt.workflow_id, receipt.release)
         self.world.receipts[receipt.workflow_id] = receipt
+
+    @contextmanager
+    def _taken_back(self, receipt: Receipt, previous: Receipt | None) -> Iterator[None]:
+        """Until its pool holds it, a release that is cancelled or fails leaves its link as it was: the pool's
+        next version would serve it, and no record would name it."""
+        world = self.world
+        try:
+            yield
+        except BaseException:
+            version = world.pool_versions.get((receipt.namespace, receipt.task_queue))
+            held = version is not None and version.members.get(receipt.workflow_id) == receipt.release
+            if world.receipts.get(receipt.workflow_id) is receipt and not held:
+                with suppress(OSError):  # a full disk: that is what failed, most likely
+                    if previous is not None:
+                        self._link(previous)
+                    else:
+                        world.releases.take_down(receipt.workflow_id)
+                        del world.receipts[receipt.workflow_id]
+            raise
 
     async def _leave(self, previous: Receipt) -> None:
         """The workflow moved to another task queue: its old pool goes on without it."""
