@@ -471,14 +471,28 @@ class Rollouts:
             await self._follow(key, version)
         elif pooled.wish:
             self._unwish(key, pooled.wish)
-        elif not seen.current and not seen.ramping and not self._condemned(version):
-            # Temporal has forgotten, or somebody has unset it: new executions would wait for ever.
+        elif not self._condemned(version) and await self._is_forgotten(key, seen, version):
+            # New executions would wait for ever, or get code that was replaced.
             self._wish(key, version.build_id, back=False)
             await self._follow(key, version)
         if fresh:
             await self._tidy(key, seen, version)
         self._tell(key, version)
         return bool(pooled.wish)
+
+    async def _is_forgotten(self, key: Key, seen: Deployment, version: PoolVersion) -> bool:
+        """Whether Temporal does not know that this version was rolled out: its database is new, or an older
+        copy. A person who sends executions elsewhere leaves traces: the version was current once, and its
+        rollout is there."""
+        if not seen.current and not seen.ramping:
+            return True  # or somebody has unset it
+        if seen.ramping or not self._astray(self.pools[key], version):
+            return False
+        if seen.status(version.build_id) not in (Routing.INACTIVE, Routing.UNKNOWN):
+            return False
+        client = await self.world.deployments.client(key[0])
+        name = rollout_id(version.deployment, version.build_id)
+        return await self._describe(client.get_workflow_handle(name)) is None
 
     async def look(self, key: Key) -> Pooled:
         """What is known of a pool with Versions, asked anew. Raises TemporalAwayError."""

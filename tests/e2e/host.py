@@ -41,8 +41,10 @@ def free_port() -> int:
 class TemporalServer:
     """`temporal server start-dev` on a port of its own."""
 
-    def __init__(self, home: Path, port: int | None = None, **dynamic: str) -> None:
-        """`dynamic`: Temporal's dynamic config, with `__` for `.` in the names."""
+    def __init__(self, home: Path, port: int | None = None, *, keeps: bool = False, **dynamic: str) -> None:
+        """`keeps`: on disk, over a restart. `dynamic`: Temporal's dynamic config, with `__` for `.` in the
+        names."""
+        self.database = home / "temporal.db" if keeps else None
         self.dynamic = [f"{name.replace('__', '.')}={value}" for name, value in dynamic.items()]
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -53,6 +55,8 @@ class TemporalServer:
         command = os.environ.get("TEMPORAL_CLI") or shutil.which("temporal")
         assert command, "the end-to-end tests need the temporal command: `make temporal`"
         options = ["--headless", "--port", str(self.port)]  # in memory: its disk writes are not our subject
+        if self.database is not None:
+            options += ["--db-filename", str(self.database)]
         options += [word for one in self.dynamic for word in ("--dynamic-config-value", one)]
         log = (self._home / "temporal.log").open("ab")
         self._process = subprocess.Popen(

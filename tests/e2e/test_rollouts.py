@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -121,7 +122,9 @@ async def until_phase(host: Host, name: str, *phases: str) -> dict[str, Any]:
 
 
 def current_build(host: Host, name: str) -> str:
-    return next(str(one["buildId"]) for one in rollout(host, name)["versions"] if one["status"] == "Current")
+    """Which Build ID Temporal gives new executions to; '' while there is none."""
+    versions = rollout(host, name)["versions"]
+    return next((str(one["buildId"]) for one in versions if one["status"] == "Current"), "")
 
 
 async def sample(client: Client, name: str, count: int) -> Counter[str]:
@@ -621,8 +624,39 @@ async def test_a_temporal_that_has_lost_its_deployments_is_told_again_what_is_cu
         server.stop()
 
 
+async def test_a_temporal_that_was_restored_from_an_older_backup_is_told_again_what_is_current(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its routing is that of yesterday: new executions would get code that was replaced."""
+    server = TemporalServer(tmp_path_factory.mktemp("temporal"), keeps=True)
+    assert server.database is not None
+    backup = server.database.with_suffix(".backup")
+    server.start()
+    try:
+        with running_host(tmp_path, server.address) as host:
+            await host.serving("older.json", waiter("older", "one"))
+            await host.until("one is current", lambda: _is_current(host, "older"))
+            before = current_build(host, "older")
+            server.stop()
+            shutil.copyfile(server.database, backup)
+            server.start()
+            await deploy(host, waiter("older", "two"))
+            await host.until("two is current", lambda: current_build(host, "older") != before)
+            build = current_build(host, "older")
+            server.stop()
+            for path in server.database.parent.glob(f"{server.database.name}*"):
+                path.unlink()
+            backup.rename(server.database)
+            server.start()
+            await host.until("it is current again", lambda: current_build(host, "older") == build)
+            client = await Client.connect(server.address)
+            assert await run_workflow(client, "older", False, queue="older") == "two two"
+    finally:
+        server.stop()
+
+
 def _is_current(host: Host, name: str) -> bool:
-    return any(one["status"] == "Current" for one in rollout(host, name)["versions"])
+    return current_build(host, name) != ""
 
 
 async def test_several_workflows_of_one_pool_share_a_rollout_and_only_the_guilty_goes_back(
