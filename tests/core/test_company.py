@@ -35,6 +35,8 @@ def test_specs_that_differ_in_nothing_but_their_code_go_together() -> None:
         "import type { Context } from '@temporalio/activity';",
         "export type T = import('@temporalio/common').Payload;",
         "export * from '@temporalio/common';",
+        "export type T = import(/* of */ '@temporalio/common').Payload;",
+        "export const m = (): Promise<unknown> => import(/* webpackChunkName: 'm' */ '@temporalio/common');",
     ],
 )
 def test_whoever_imports_another_package_has_other_global_types(line: str) -> None:
@@ -54,6 +56,8 @@ def test_other_compiler_options_are_another_program() -> None:
 
 
 ALONE = {
+    "a template": "export const more = (): Promise<unknown> => import(`@temporalio/client`);\n",
+    "a name that is made": "export const more = (): Promise<unknown> => import('@temporalio/' + 'client');\n",
     "globals": "declare global { var leaked: number }\n",
     "types of a package": "declare module '@temporalio/workflow' { export type Leaked = number }\n",
     "a reference": "/// <reference types='node' />\n",

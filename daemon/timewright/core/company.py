@@ -15,7 +15,7 @@ from typing import Final
 from timewright.core.digest import canonical, sha256
 from timewright.core.sources import DECLARATIONS, Sources
 from timewright.core.spec import Spec
-from timewright.core.syntax import Module
+from timewright.core.syntax import Module, has_unnamed_import
 from timewright.core.tsconfig import Options
 
 #: Options that name places, or have more than one .js and its map written for a file.
@@ -54,7 +54,7 @@ def _packages(spec: Spec) -> frozenset[str] | None:
         if not path.endswith(".ts") or _FOR_OTHERS.search(text):
             return None
         module = sources.module(path)
-        if module.broken or not _is_module(module):
+        if module.broken or not _is_module(module) or has_unnamed_import(module.root):
             return None
         for said in _said(module):
             if not any(f"{quote}{said}{quote}" in text for quote in "'\""):

@@ -81,6 +81,17 @@ def _references(root: Node) -> tuple[Reference, ...]:
     return tuple(found)
 
 
+def has_unnamed_import(root: Node) -> bool:
+    """Whether a call imports what no plain string names: a compiler may see through `` import(`x`) ``, and
+    `references` doesn't."""
+    for node in all_nodes(root):
+        if node.type == "call_expression":
+            kind, named = _call_source(node)
+            if kind and (named is None or named.type != "string"):
+                return True
+    return False
+
+
 def _statement_source(node: Node) -> tuple[str, Node | None]:
     return "import", node.child_by_field_name("source")
 
@@ -114,9 +125,8 @@ def short(node: Node) -> str:
 
 def _argument(node: Node, index: int) -> Node | None:
     given = node.child_by_field_name("arguments")
-    if given is None or given.named_child_count <= index:
-        return None
-    return given.named_child(index)
+    values = [one for one in given.named_children if one.type != "comment"] if given is not None else []
+    return values[index] if index < len(values) else None
 
 
 _CALLS = {"import": "import", "require": "require", "require.resolve": "path", "import.meta.resolve": "path"}
