@@ -60,3 +60,26 @@ async def test_nothing_is_done_for_a_clock_that_jumps(tmp_path: Path, days: int)
         assert bench.world.record("one").status is Status.DEPLOYED
         assert len(bench.world.releases.kept("one")) == len(kept) + 1
         assert bench.world.earlier(bench.world.record("one")) == kept[0].digest
+
+
+async def test_passes_that_fail_after_a_clock_was_set_back_do_not_set_waits_back_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _bench(tmp_path) as bench:
+        bench.now = 1_000_000_000.0
+        bench.put("one", "x")
+        await bench.settle()
+        bench.world.note(bench.world.record("one"), trial_until=bench.now + 600)
+        await bench.settle()
+        bench.now -= 3600
+
+        async def refuse() -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(bench.reconciler.source, "read", refuse)
+        for _ in range(3):
+            with pytest.raises(OSError, match="Input"):
+                await bench.reconciler.run_pass()
+            trial = bench.world.record("one").trial_until
+            assert trial is not None
+            assert trial - bench.now == 600

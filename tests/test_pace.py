@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from timewright.core.errors import DeployError, Reason
+from timewright.core.state import Suspension
 from timewright.core.worlds import Desired
-from timewright.service import Pace
+from timewright.edge.watch import Watcher
+from timewright.reconcile import PassReport
+from timewright.service import Pace, Service
+
+from tests.test_reconcile import Bench, _bench
 
 SAME, OTHER = Desired(complete=True, revision="a"), Desired(complete=True, revision="b")
 
@@ -37,3 +49,65 @@ def test_without_file_events_they_stay_as_they_are_set() -> None:
 
 def test_an_interval_of_more_than_a_minute_is_kept() -> None:
     assert rests(Pace(300), *[SAME] * 4) == [1] * 4
+
+
+async def test_a_watch_that_was_attached_anew_has_the_source_read_at_once(tmp_path: Path) -> None:
+    """Until then events were lost, and none may come any more."""
+    async with _bench(tmp_path) as bench:
+        service = with_interval(bench, 0.01)
+        rests(service._pace, *[SAME] * 6)
+        looks = 0
+
+        async def refresh() -> bool:
+            nonlocal looks
+            looks += 1
+            return True
+
+        watcher = cast(Watcher, SimpleNamespace(mode="inotify", refresh=refresh))
+        await service._until_due(bench.reconciler, [watcher], PassReport(SAME, (), settling=False))
+        assert looks == 1
+        assert rests(service._pace, SAME, SAME) == [1, 2]
+
+
+async def test_a_watch_that_fails_between_passes_ends_no_daemon(tmp_path: Path) -> None:
+    async with _bench(tmp_path) as bench:
+        service = with_interval(bench, 0.01)
+        calls = 0
+
+        async def refresh() -> bool:
+            nonlocal calls
+            calls += 1
+            if calls == 2:  # the first is the pass's own
+                raise RuntimeError("can't start new thread")
+            if calls > 2:
+                service.stop()
+            return False
+
+        watcher = cast(Watcher, SimpleNamespace(mode="inotify", refresh=refresh))
+        monkey: Any = service
+        monkey._rest = lambda _: asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            assert await service._loop(bench.reconciler, [watcher]) is False
+        assert calls > 2
+
+
+async def test_a_retry_that_is_held_back_wakes_nobody(tmp_path: Path) -> None:
+    """Its time is over for as long as the suspension lasts: it would be due again and again."""
+    async with _bench(tmp_path) as bench:
+        bench.put("one", "x")
+        bench.compiler.failures = [DeployError(Reason.COMPILER_UNAVAILABLE, "it was killed")]
+        await bench.settle()
+        assert bench.reconciler.next_retry() is not None
+        bench.world.suspend(None, Suspension("me", bench.now, "freeze"), "me", "freeze")
+        bench.now += 3600
+        await bench.settle()
+        assert bench.compiler.jobs == 1
+        assert bench.reconciler.next_retry() is None
+        bench.world.suspend(None, None, "me", "thaw")
+        await bench.settle()
+        assert bench.compiler.jobs == 2, "and it is made up for as soon as nothing holds it"
+
+
+def with_interval(bench: Bench, seconds: float) -> Service:
+    config = bench.world.config
+    return Service(replace(config, source=replace(config.source, scan_interval_s=seconds)))

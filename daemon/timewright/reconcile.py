@@ -95,6 +95,7 @@ class Reconciler:
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._cut = False
         self._calm: _Calm | None = None
+        self._clock = 0.0  # when the last pass began, also one that failed
         self.stopping: Callable[[], bool] = lambda: False  # whether no more work is to be started
         self.operations = Operations(world)
         self.landings = Landings(world, self)
@@ -116,7 +117,8 @@ class Reconciler:
         """One pass. Raises only what stops the daemon: an I/O error of the tree or the state file."""
         started = time.monotonic()
         pending = self.operations.begin_pass()
-        self.world.follow_clock(self.passes.last or (self.world.state.fact("last_pass") or {}).get("at"))
+        self.world.follow_clock(self._clock or (self.world.state.fact("last_pass") or {}).get("at"))
+        self._clock = self.world.clock()
         self.world.expire()
         desired = await self.source.read()
         self.executions = await self.rollouts.executions(self._leaving(desired))
@@ -355,7 +357,7 @@ def _policy(one: Followed, config: Config, *, patient: bool) -> Policy:
 
 def _moments(record: Record, vanish: Callable[[Record], float]) -> Iterator[float]:
     """When something is due for a workflow."""
-    if record.retry_at is not None:
+    if record.retry_at is not None and not record.held:  # else the pass that lets go of it tries again
         yield record.retry_at
     if record.missing_since is not None and record.held_reason == Reason.VANISHED:
         yield record.missing_since + vanish(record)

@@ -399,6 +399,10 @@ class Service:
                 wait = _PASS_RETRY[0]
                 self.systemd.ready()
                 self.systemd.status(_one_line(reconciler.world))
+                if worked and not report.actions and not reconciler.busy():
+                    memory.give_back()
+                worked = bool(report.actions or reconciler.busy())
+                await self._until_due(reconciler, watchers, report)
             except Exception as error:
                 trouble = storage_trouble(error)
                 reconciler.passes.problem = trouble or f"{type(error).__name__}: {error}"
@@ -409,14 +413,16 @@ class Service:
                     exc_info=None if trouble else error,
                 )
                 self.systemd.status(f"passes fail: {reconciler.passes.problem}")
+                if trouble or isinstance(error, TimewrightError):
+                    self.systemd.ready()  # the API is up and tells it: nothing gets better by another start
                 await self._rest(wait)
                 wait = min(wait * 2, _PASS_RETRY[1])
-                continue
-            if worked and not report.actions and not reconciler.busy():
-                memory.give_back()
-            worked = bool(report.actions or reconciler.busy())
-            await self._until_due(reconciler, watchers, report)
         return False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to end: also while it was putting all away for something else."""
+        return self._stop.is_set()
 
     async def _until_due(
         self, reconciler: Reconciler, watchers: Sequence[Watcher], report: PassReport
@@ -432,8 +438,9 @@ class Service:
                 return
             if pause < self.config.source.scan_interval_s:
                 return
-            for watcher in watchers:
-                await watcher.refresh()
+            if any([await watcher.refresh() for watcher in watchers]):
+                self._pace.heard()  # events were lost until now
+                return
 
     def _has_other_settings(self, world: World) -> bool:
         """Whether the settings say something else now. Wrong ones change nothing, and are told."""

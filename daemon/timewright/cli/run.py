@@ -41,7 +41,7 @@ def command(
         service = Service(config, embedded if with_helpers else None, faces, read)
         if with_helpers:
             _explain(config)
-        if asyncio.run(service.run()):
+        if asyncio.run(service.run()) and not service.stopped:
             # Under the same process id: to who supervises us, this is a reload.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the new one listens
             process.become([sys.executable, *sys.orig_argv[1:]], service.systemd.restored())
