@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from timewright.core.state import Pin, Pinned, Record, Status, Suspension
+from timewright.edge.holds import Holds
 from timewright.edge.statefile import StateFile
 from timewright.edge.stateschema import SCHEMA
 
@@ -143,6 +144,31 @@ async def test_a_decision_that_is_newer_than_a_restored_state_file_holds(
     for _ in range(2):
         async with _bench(tmp_path) as bench:
             assert decided(bench) == after
+
+
+async def test_a_restore_of_decisions_that_is_cut_short_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup.db"
+    async with _bench(tmp_path) as bench:
+        bench.put("one", "old")
+        await bench.settle()
+    shutil.copy(tmp_path / "data" / "state.db", backup)
+    async with _bench(tmp_path) as bench:
+        await decide(bench, "suspend")
+        after = decided(bench)
+    shutil.copy(backup, tmp_path / "data" / "state.db")
+
+    def refuse(_: Holds) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Holds, "read", refuse)
+        with pytest.raises(sqlite3.OperationalError):
+            async with _bench(tmp_path):
+                pass
+    async with _bench(tmp_path) as bench:
+        assert decided(bench) == after
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA))

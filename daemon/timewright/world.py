@@ -339,13 +339,13 @@ class World:
         for bad in self.state.bad():
             self.state.forgive(bad.workflow_id, bad.digest)
         self.state.set_fact("suspension", None)
-        self.state.set_fact(_DECISIONS, self.holds.count())
         count = 0
         for name, content in self.holds.read():
             with suppress(TypeError, ValueError, KeyError):
                 self._restore(name, content)
                 count += 1
         self.load_decisions()
+        self.state.set_fact(_DECISIONS, self.holds.count())  # last: a restore that is cut short is done again
         return count
 
     def _restore(self, name: str, content: Mapping[str, Any]) -> None:
