@@ -14,10 +14,13 @@ from dataclasses import dataclass, replace
 
 from timewright.core.state import Health, Record, Status
 from timewright.core.verdict import (
+    POLLER_AGES,
+    SLOT_AGES,
     Poller,
     Serving,
     Slot,
     Verdict,
+    coarse,
     culprit,
     is_seen,
     starving,
@@ -99,7 +102,13 @@ class HealthWatch:
     ) -> tuple[object, ...]:
         """All that a look judges by. Where nobody is on trial and it is as it was, so are the verdicts."""
         world = self.world
-        return (serving, pollers, skip, dict(world.records), dict(world.receipts), dict(world.rolling))
+        slots = tuple(replace(slot, age=coarse(slot.age, SLOT_AGES)) for slot in serving.slots)
+        lists = {
+            queue: tuple(replace(one, age=coarse(one.age, POLLER_AGES)) for one in listed)
+            for queue, listed in pollers.items()
+        }
+        about = (replace(serving, slots=slots), lists, skip)
+        return (*about, dict(world.records), dict(world.receipts), dict(world.rolling))
 
     # one workflow ------------------------------------------------------------------------------
 

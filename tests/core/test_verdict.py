@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from timewright.core.errors import Reason
 from timewright.core.state import Health
-from timewright.core.verdict import Poller, Serving, Slot, Verdict, culprit, verdict
+from timewright.core.verdict import SLOT_AGES, Poller, Serving, Slot, Verdict, coarse, culprit, verdict
 
 KEY = ("default", "q")
 CRASH = """Uncaught Error: boom
@@ -126,3 +126,10 @@ def test_where_temporal_was_not_asked_the_hosts_word_counts_and_a_new_process_ge
     assert of("a", slot(), pollers=None).health is Health.HEALTHY
     assert of("a", slot(age=2), pollers=[]).health is Health.HEALTHY
     assert of("a", slot(), pollers=[]).health is Health.DEGRADED
+
+
+@pytest.mark.parametrize(
+    ("age", "other", "same"), [(12.0, 29.0, True), (31.0, 9e9, True), (9.0, 11.0, False)]
+)
+def test_ages_that_no_verdict_tells_apart_are_the_same(age: float, other: float, same: bool) -> None:
+    assert (coarse(age, SLOT_AGES) == coarse(other, SLOT_AGES)) is same

@@ -206,3 +206,12 @@ def test_a_file_beneath_a_folder_is_opened_through_no_link_and_no_way_out(tmp_pa
     descriptor = files.open_beneath(root, "a/f")
     assert os.read(descriptor, 10) == b"inside"
     os.close(descriptor)
+
+
+def test_a_folder_where_a_file_should_be_is_refused_and_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    (tmp_path / "release.toml").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(IsADirectoryError):
+            os.fdopen(files.open_beneath(tmp_path, "release.toml"), "rb")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

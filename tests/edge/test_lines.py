@@ -16,12 +16,14 @@ class Ferry:
         self.free = asyncio.Lock()
         self.carried: list[list[int]] = []
         self.breaks: Exception | None = None
+        self.leaving_s = 0.0
         self.lines = Lines[str, int, str](self._turn, self._work, most=4, few=2)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[str]:
         async with self.free:
             yield "turn"
+            await asyncio.sleep(self.leaving_s)
 
     async def _work(self, turn: str, jobs: Sequence[int]) -> Sequence[str | None]:
         assert turn == "turn"
@@ -79,3 +81,18 @@ async def test_nobody_waits_for_ever_when_it_is_closed() -> None:
         await asyncio.sleep(0)
         await ferry.lines.close()
         assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [None, None, None]
+
+
+async def test_a_turn_that_comes_when_all_have_gone_takes_nobody_elses() -> None:
+    ferry = Ferry()
+    ferry.leaving_s = 0.05
+    async with ferry.free:
+        gone = [asyncio.create_task(ferry.lines.wait("a", job)) for job in range(3)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    waiting = [asyncio.create_task(ferry.lines.wait("a", job)) for job in range(4)]
+    assert await asyncio.gather(*waiting) == [f"did {job}" for job in range(4)]
+    await ferry.lines.close()

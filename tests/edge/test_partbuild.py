@@ -137,3 +137,28 @@ async def test_a_process_that_hangs_holds_nobody_up(
                 compiler, [release(tmp_path, "nothing", number) for number in range(5)], "same"
             )
     assert not [one for one in said if isinstance(one, BaseException)]
+
+
+async def test_when_a_shared_process_fails_its_members_do_not_all_start_at_once(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may take gigabytes, beside workers that need them."""
+    running, most, run = 0, 0, esbuild.run
+
+    async def watched(
+        command: Sequence[str | Path], cwd: Path, limits: Limits, releases: Sequence[Path] = ()
+    ) -> process.Finished:
+        nonlocal running, most
+        if "--bundle" not in command:
+            return await run(command, cwd, limits, releases)
+        running, most = running + 1, max(most, running + 1)
+        try:
+            await asyncio.sleep(0.05)
+            return process.Finished(1, b"", b"X [ERROR] refused")
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(esbuild, "run", watched)
+    answers = await compiled(compiler, [release(tmp_path, "nothing", number) for number in range(20)], "c")
+    assert all(isinstance(answer, DeployError) for answer in answers)
+    assert most <= partbuild._MANY + 1

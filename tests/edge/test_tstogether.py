@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from timewright.core.company import company
+from timewright.core.errors import DeployError
 from timewright.core.spec import Spec
 from timewright.core.tsconfig import compiler_options
 from timewright.edge import tsservice
@@ -21,7 +22,7 @@ from timewright.edge.tsjob import Checked, Job
 from timewright.edge.tsservice import TypeScriptService
 from timewright.edge.tstogether import Together
 
-from tests.edge.test_tsservice import CASES, CHARGE, ORDER, WORKFLOW, Case, emitted
+from tests.edge.test_tsservice import CASES, CHARGE, ORDER, TYPE_BOMB, WORKFLOW, Case, emitted
 from tests.edge.toolbox import TOOLCHAIN, printed, write_release
 from tests.support import make_spec
 
@@ -202,7 +203,19 @@ async def test_a_compiler_that_dies_in_a_shared_program_costs_nobody_his_verdict
     assert all(isinstance(one, Checked) and one.problems == () for one in found.values())
 
 
-async def test_a_type_bomb_in_company_holds_up_the_others_for_a_while_and_fails_alone(
+async def test_a_type_bomb_in_company_fails_alone_and_costs_nobody_his_verdict(
+    service: TypeScriptService, tmp_path: Path, programs: list[int]
+) -> None:
+    bomb = Case({WORKFLOW: TYPE_BOMB}, passes=False)
+    places = [release(tmp_path / f"{number}", GOOD) for number in range(4)]
+    fuse = release(tmp_path / "bomb", bomb)
+    found = await all_at_once(service, dict.fromkeys([*places, fuse], "same"))
+    assert 5 in programs, "they were in company"
+    assert isinstance(found[fuse], DeployError) or found[fuse].problems  # type: ignore[union-attr]
+    assert all(isinstance(found[one], Checked) and found[one].problems == () for one in places)  # type: ignore[union-attr]
+
+
+async def test_a_shared_program_that_takes_too_long_holds_up_its_members_for_a_while_only(
     service: TypeScriptService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Together):

@@ -15,6 +15,9 @@ STARTING_S = 30.0
 POLLER_FRESH_S = 75.0
 #: Seconds that Temporal may take to list a new worker process.
 POLLER_GRACE_S = 10.0
+#: The ages at which a verdict may turn.
+SLOT_AGES = (POLLER_GRACE_S, STARTING_S)
+POLLER_AGES = (POLLER_FRESH_S,)
 _STATES = {
     "backoff": "its worker process crashed",
     "starting": "its worker process crashed and is started again",
@@ -41,6 +44,11 @@ class Slot:
     restarts: int = 0
     error: str = ""
     failed: Mapping[str, str] = field(default_factory=dict)
+
+
+def coarse(age: float, bounds: Collection[float]) -> float:
+    """An age as far as it counts: how many of these bounds it has passed."""
+    return sum(age >= bound for bound in bounds)
 
 
 def starving(workflow_id: str, serving: Serving) -> str:

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 import sys
 import uuid
 from pathlib import Path
@@ -156,9 +157,13 @@ def open_beneath(root: Path, path: str) -> int:
             below = os.open(folder, _FOLDER, dir_fd=here)
             os.close(here)
             here = below
-        return os.open(name, _FILE, dir_fd=here)
+        found = os.open(name, _FILE, dir_fd=here)
     finally:
         os.close(here)
+    if stat.S_ISDIR(os.fstat(found).st_mode):  # Python's file objects refuse one, and leave it open
+        os.close(found)
+        raise IsADirectoryError(errno.EISDIR, "is a directory", path)
+    return found
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -56,6 +56,7 @@ class Lines(Generic[T, J, R]):
         task.add_done_callback(self._running.discard)
 
     async def _take(self, key: Hashable) -> None:
+        line: list[tuple[J, asyncio.Future[R | None]]] | None = None
         taken: list[tuple[J, asyncio.Future[R | None]]] = []
         answers: Sequence[R | None] = ()
         try:
@@ -68,7 +69,8 @@ class Lines(Generic[T, J, R]):
                 if len(taken) >= self._few:
                     answers = await self._work(turn, [job for job, _ in taken])
         finally:
-            _answer(taken or self._waiting.pop(key, []), answers)
+            # Without a turn nobody was taken, and all who wait are told; else the rest has a turn of its own.
+            _answer(self._waiting.pop(key, []) if line is None else taken, answers)
 
 
 def _answer(line: Sequence[tuple[J, asyncio.Future[R | None]]], answers: Sequence[R | None]) -> None:

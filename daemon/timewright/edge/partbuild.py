@@ -79,6 +79,7 @@ class PartBuilder:
         self._calm = asyncio.Event()
         self._calm.set()
         self._one = asyncio.Lock()
+        self._few = asyncio.Semaphore(_MANY)
         self._lines = Lines(self._turn, self._together, most=_MOST, few=_FEW)
 
     async def close(self) -> None:
@@ -95,8 +96,9 @@ class PartBuilder:
             inputs = await self._lines.wait((key, modules), entry)
             if inputs is not None:
                 return inputs
-        with self._counted():
-            return await self._alone(entry, root)
+        async with self._few:  # a shared run that failed leaves its many to themselves, all at once
+            with self._counted():
+                return await self._alone(entry, root)
 
     # --- alone ---
 
