@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ TRIES = """
 import { readFileSync, readdirSync, writeFileSync, mkdtempSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
+import { setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 function one(act: () => unknown): string {
@@ -32,7 +36,18 @@ function one(act: () => unknown): string {
   }
 }
 
-export interface Asked { read: string[]; write: string[]; kill: number[]; ptrace: number[] }
+/** What a program of the system comes to: it says nothing, and ends with 0 where it was let. */
+function run(...[program, ...words]: [string, ...(string | number)[]]): string {
+  return one(() => execFileSync(program, words.map(String), { stdio: 'ignore' }));
+}
+
+const SEND = 'import socket, sys; socket.socketpair(1, socket.SOCK_DGRAM)[0].sendto(b"x", sys.argv[1])';
+const MODELESS = 'import os, sys; os.fchmod(os.open(sys.argv[1], 3), 0o600)';
+
+export interface Asked {
+  read: string[]; write: string[]; kill: number[]; ptrace: number[];
+  slow: number[]; send: string[]; reopen: string[];
+}
 type Tried = Record<string, string>;
 
 export function attempt(asked: Asked): Tried {
@@ -49,6 +64,15 @@ export function attempt(asked: Asked): Tried {
       tried[`${name} of ${pid}`] = one(() => readFileSync(`/proc/${pid}/${name}`));
     }
   }
+  for (const pid of asked.slow) {
+    tried[`nice ${pid}`] = one(() => setPriority(pid, 1));
+    tried[`limit ${pid}`] = run('prlimit', '--pid', pid, '--core=0:0');
+    tried[`bind ${pid}`] = run('taskset', '-p', '1', pid);
+    tried[`schedule ${pid}`] = run('chrt', '-b', '-p', 0, pid);
+    tried[`idle ${pid}`] = run('ionice', '-c', 3, '-p', pid);
+  }
+  for (const path of asked.send) tried[`send ${path}`] = run('/usr/bin/python3', '-c', SEND, path);
+  for (const path of asked.reopen) tried[`reopen ${path}`] = run('/usr/bin/python3', '-c', MODELESS, path);
   return tried;
 }
 
@@ -121,6 +145,9 @@ def asked(host: Host, victim: str) -> tuple[dict[str, list[Any]], list[str]]:
         "write": [str(path) for path in (host.data, release, pool.parent, host.specs, "/tmp", "/root")],
         "kill": processes,
         "ptrace": processes,
+        "slow": processes,
+        "send": [str(host.data / "log.sock")],
+        "reopen": [str(host.data / "state.db")],
     }
     return what, [str(host.data / "api.sock"), str(host.data / "worker.sock")]
 
@@ -133,6 +160,15 @@ def served(host: Host) -> dict[int, str]:
         if "pid" in event and "pool" in event:
             found[event["pid"]] = event["pool"]
     return found
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A datagram socket of this host, as syslog's is."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        server.setblocking(False)
+        yield server
 
 
 def refused(tried: dict[str, str]) -> None:
@@ -154,7 +190,10 @@ async def test_a_hostile_activity_reads_and_changes_nothing_of_this_host(
     await host.until_served(name)
 
     what, sockets = asked(host, victim)
-    refused(await run_workflow(client, name, what, sockets, queue=name))
+    with listening(Path(what["send"][0])) as server:
+        refused(await run_workflow(client, name, what, sockets, queue=name))
+        with pytest.raises(BlockingIOError):
+            server.recv(1)
 
     assert await run_workflow(client, victim, "x", queue=victim) == "hello x"
     assert (host.data / "state.db").is_file()
@@ -168,10 +207,15 @@ async def test_without_confinement_the_same_tries_succeed(host: Host, client: Cl
     await host.until_served("hostileOpen")
     what, sockets = asked(host, "victimOpen")
     what["kill"] = []
-    tried = await run_workflow(client, "hostileOpen", what, sockets, queue="hostileOpen")
+    with listening(Path(what["send"][0])), subprocess.Popen(["/bin/sleep", "60"]) as sleeper:
+        what["slow"] = [sleeper.pid]
+        tried = await run_workflow(client, "hostileOpen", what, sockets, queue="hostileOpen")
+        sleeper.kill()
     done = {word for word, came in tried.items() if came == "done"}
     assert {f"read {host.data / 'state.db'}", f"write {host.data}", f"call {host.data / 'api.sock'}"} <= done
     assert f"environ of {what['ptrace'][0]}" in done
+    assert {f"{word} {sleeper.pid}" for word in ("nice", "limit", "bind", "schedule", "idle")} <= done
+    assert {f"send {what['send'][0]}", f"reopen {what['reopen'][0]}"} <= done
 
 
 @pytest.mark.parametrize("file", ["src/activities.ts", "src/worker.ts"])
@@ -188,7 +232,8 @@ async def test_what_runs_when_a_release_is_loaded_is_confined_too(
     top = (
         "import { attempt as tries } from './tries';\n"
         f"console.log('TRIED', JSON.stringify(tries({{ read: ['{secret}', `/proc/${{process.ppid}}/stat`],"
-        f" write: ['{host.data}'], kill: [process.ppid], ptrace: [process.ppid] }})));\n"
+        f" write: ['{host.data}'], kill: [process.ppid], ptrace: [process.ppid], slow: [process.ppid],"
+        f" send: [], reopen: ['{secret}'] }})));\n"
     )
     spec = hostile(name, deploy={"isolation": "process"} if "worker" in file else {})
     spec["files"]["src/worker.ts"] = WORKER
@@ -198,7 +243,7 @@ async def test_what_runs_when_a_release_is_loaded_is_confined_too(
 
     said = next(line for line in host.worker_log.read_text().splitlines() if "TRIED" in line)
     tried = json.loads(json.loads(said)["line"].removeprefix("TRIED "))
-    assert len(tried) == 10
+    assert len(tried) == 16
     assert "done" not in tried.values(), tried
     assert await run_workflow(client, victim, "x", queue=victim) == "hello x"
 

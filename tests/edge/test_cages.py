@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import sys
@@ -51,7 +52,13 @@ def write(path):
     except OSError as error:
         return error.strerror
     return 'written'
-print(json.dumps({path: [read(path), write(path)] for path in sys.argv[1:]}))
+def change(path):
+    try:
+        os.chmod(path, 0o644)
+    except OSError as error:
+        return error.strerror
+    return 'changed'
+print(json.dumps({path: [read(path), write(path), change(path)] for path in sys.argv[1:]}))
 """
 Seen = dict[str, Confine | None]
 
@@ -86,7 +93,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 async def looked(cage: Confine | None, data: Path) -> Mapping[str, list[str]]:
     """What becomes of a probe in a child's place: path → what reading and writing came to."""
     assert cage is not None
-    with_python = Confine((*cage.read, Path(sys.base_prefix)), cage.write, cage.network)
+    with_python = dataclasses.replace(cage, read=(*cage.read, Path(sys.base_prefix)))
     paths = [str(data / name) for name in SECRETS]
     command: list[str | Path] = [Path(sys.executable).resolve(), "-I", "-S", "-c", LOOK, *paths]
     done = await process.run(command, timeout=30, confine=with_python)
@@ -95,14 +102,18 @@ async def looked(cage: Confine | None, data: Path) -> Mapping[str, list[str]]:
 
 
 async def closed(seen: Seen, data: Path, *programs: str, network: bool = False) -> None:
-    """Each of these programs ran, and none of those that ran could read or write what is the daemon's."""
+    """Each of these programs ran, and none of those that ran could read or write what is the daemon's, or
+    change its mode (but npm)."""
     for program in programs:
         assert any(name.startswith(program) for name in seen), (program, list(seen))
     for name, cage in dict(seen).items():
         tried = await looked(cage, data)
-        assert {came for both in tried.values() for came in both} == {"Permission denied"}, (name, tried)
+        assert {came for each in tried.values() for came in each[:2]} == {"Permission denied"}, (name, tried)
+        changed = {each[2] for each in tried.values()}
         assert cage is not None
         assert cage.network == network, name
+        assert cage.modes == network, name
+        assert changed == {"changed" if cage.modes else "Operation not permitted"}, (name, tried)
 
 
 async def test_compilers_and_bundlers_read_nothing_but_releases_and_tools(data: Path, seen: Seen) -> None:

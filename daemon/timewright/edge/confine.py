@@ -1,13 +1,13 @@
-"""What a process may touch from now on: Landlock for files, TCP and signals, seccomp for sockets.
+"""What a process may touch from now on: Landlock for files, TCP and signals, seccomp for the rest.
 
-    cage = prepare(read=[…], write=[…], network=False)    in the parent
-    cage.enter()                                          in the child, between fork and exec
+    cage = prepare(read=[…], write=[…], network=False, modes=False)    in the parent
+    cage.enter()                                                       in the child, between fork and exec
     python3 -I -S confine.py --read P --write P [--no-network] -- COMMAND…
 
 A confined process reads what it was given and the system's own libraries, writes only where it was told,
-sees and signals no process outside of its cage, and opens no Unix socket by its path (the daemon's API is
-one). None of that can be undone, and children inherit it. Where the kernel has no Landlock `prepare` gives
-None. A path that isn't there is passed over: one that comes later stays closed.
+sees, signals and slows no process outside of its cage, and reaches no Unix socket by its path (the daemon's
+API is one). None of that can be undone, and children inherit it. Where the kernel has no Landlock `prepare`
+gives None. A path that isn't there is passed over: one that comes later stays closed.
 
 Stdlib only, and little of it: as a script it stands in front of every worker process.
 """
@@ -73,10 +73,54 @@ _SYSTEM = (
 )
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
-#: (AUDIT_ARCH, socket, io_uring_setup) by machine; x32 calls on x86-64 have this bit.
-_CALLS = {"x86_64": (0xC000003E, 41, 425), "aarch64": (0xC00000B7, 198, 425)}
+#: By machine: AUDIT_ARCH, and which number of a call is its own. x32 calls on x86-64 have this bit.
+_MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 _X32 = 0x40000000
-_AF_UNIX, _EPERM, _EACCES = 1, 1, 13
+#: Number of each call that the filter knows, on x86-64 and arm64; None where there is no such call.
+_CALLS: dict[str, tuple[int | None, int | None]] = {
+    "open": (2, None),
+    "openat": (257, 56),
+    "openat2": (437, 437),
+    "io_uring_setup": (425, 425),
+    "socket": (41, 198),
+    "socketpair": (53, 199),
+    "prlimit64": (302, 261),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+}
+#: The same for those that change what is said of a file, and not its contents.
+_MODES: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
+_AF_UNIX, _STREAM, _SEQPACKET = 1, 1, 5
+_EPERM, _EACCES, _ENOSYS = 1, 13, 38
+
+_LOAD, _AND, _SAME, _LEAST, _END = 0x20, 0x54, 0x15, 0x35, 0x06  # BPF: ld word, and, jeq, jge, ret
+_ALLOW, _ERRNO, _ALL = 0x7FFF0000, 0x00050000, 0xFFFFFFFF
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -131,10 +175,11 @@ class Cage:
         os.close(self._ruleset)
 
 
-def prepare(read: Iterable[str], write: Iterable[str], *, network: bool) -> Cage | None:
+def prepare(read: Iterable[str], write: Iterable[str], *, network: bool, modes: bool) -> Cage | None:
     """A cage in which these trees and files can be read, and those be changed; None without Landlock.
 
-    `network`: TCP and UDP; never Unix sockets by path. Raises OSError.
+    `network`: TCP and UDP; never Unix sockets by path. `modes`: chmod, chown, utime, setxattr, of every file
+    that this user owns: Landlock doesn't govern them. Raises OSError.
     """
     version = abi()
     if version < 1:
@@ -156,7 +201,7 @@ def prepare(read: Iterable[str], write: Iterable[str], *, network: bool) -> Cage
     except BaseException:
         os.close(ruleset)
         raise
-    return Cage(ruleset, handled, _no_sockets(network=network))
+    return Cage(ruleset, handled, _filter(network=network, modes=modes))
 
 
 def _allow(ruleset: int, path: str, access: int, handled: int) -> None:
@@ -174,29 +219,77 @@ def _allow(ruleset: int, path: str, access: int, handled: int) -> None:
         os.close(parent)
 
 
-def _no_sockets(*, network: bool) -> _Program | None:
-    """socket() refused: for Unix sockets, or for all; and io_uring, which would go around it. Pairs and pipes
-    stay. None on a processor whose calls we don't know."""
-    known = _CALLS.get(os.uname().machine)
-    if known is None:
+_Row = tuple[int, int, int, int]  # code, jump if so, jump if not, value
+_Test = tuple[int, int, int, int]  # word of seccomp_data, mask, _SAME or _LEAST, value
+
+
+def _filter(*, network: bool, modes: bool) -> _Program | None:
+    """None on a processor whose calls we don't know."""
+    rows = _rows(os.uname().machine, network=network, modes=modes)
+    if not rows:
         return None
-    arch, socket, io_uring = known
-    load, same, least, end = 0x20, 0x15, 0x35, 0x06  # BPF: ld word, jeq, jge, ret
-    errno = 0x00050000
-    rows = [
-        (load, 0, 0, 4),
-        (same, 0, 7, arch),
-        (load, 0, 0, 0),
-        (least, 5, 0, _X32 if arch == 0xC000003E else 0xFFFFFFFF),
-        (same, 4, 0, io_uring),
-        (same, 0, 4, socket),
-        (load, 0, 0, 16),
-        (same, 0, 2, _AF_UNIX) if network else (least, 0, 0, 0),
-        (end, 0, 0, errno | _EACCES),
-        (end, 0, 0, errno | _EPERM),
-        (end, 0, 0, 0x7FFF0000),
-    ]
     return _Program(len(rows), (_Instruction * len(rows))(*(_Instruction(*row) for row in rows)))
+
+
+def _rows(machine: str, *, network: bool, modes: bool) -> list[_Row]:
+    """The filter of calls: what Landlock doesn't govern, or could be used to go around it."""
+    if machine not in _MACHINES:
+        return []
+    arch, column = _MACHINES[machine]
+    numbers = _CALLS | _MODES
+    rows = [
+        *((_LOAD, 0, 0, 4), (_SAME, 1, 0, arch), (_END, 0, 0, _ERRNO | _EPERM)),
+        *((_LOAD, 0, 0, 0), (_LEAST, 0, 1, _X32 if column == 0 else _ALL), (_END, 0, 0, _ERRNO | _EPERM)),
+    ]
+    for name, (error, ways) in _rules(network=network, modes=modes).items():
+        number = numbers[name][column]
+        if number is not None:
+            rows += _only(number, error, ways)
+    return [*rows, (_END, 0, 0, _ALLOW)]
+
+
+def _rules(*, network: bool, modes: bool) -> dict[str, tuple[int, tuple[tuple[_Test, ...], ...]]]:
+    """Call → the error that it gets, and the ways in which it may be made. In each all tests hold.
+
+    open: what is opened neither to read nor to write (mode 3) Landlock lets pass, and fchmod takes it. Of
+    openat2 a filter can't see the flags; who knows it makes do without. Datagram sockets send to any path;
+    streams and packets of a pair don't. For the own process is 0: its own number a filter doesn't know.
+    """
+    ours = ((_argument(0, 0),),)
+    rules: dict[str, tuple[int, tuple[tuple[_Test, ...], ...]]] = {
+        "open": (_EPERM, tuple((_argument(1, mode, 3),) for mode in range(3))),
+        "openat": (_EPERM, tuple((_argument(2, mode, 3),) for mode in range(3))),
+        "openat2": (_ENOSYS, ()),
+        "io_uring_setup": (_EPERM, ()),
+        "socket": (_EACCES, (((16, _ALL, _LEAST, _AF_UNIX + 1),),) if network else ()),  # the families above
+        "socketpair": (
+            _EPERM,
+            tuple((_argument(0, _AF_UNIX), _argument(1, kind, 0xF)) for kind in (_STREAM, _SEQPACKET)),
+        ),
+        "prlimit64": (_EPERM, (*ours, ((32, _ALL, _SAME, 0), (36, _ALL, _SAME, 0)))),  # no new limit
+        "setpriority": (_EPERM, ((_argument(0, 0), _argument(1, 0)),)),  # PRIO_PROCESS
+        "ioprio_set": (_EPERM, ((_argument(0, 1), _argument(1, 0)),)),  # IOPRIO_WHO_PROCESS
+    }
+    rules |= {name: (_EPERM, ours) for name in _CALLS if name.startswith("sched_set")}
+    return rules if modes else rules | dict.fromkeys(_MODES, (_EPERM, ()))
+
+
+def _argument(index: int, value: int, mask: int = _ALL) -> _Test:
+    """Whether these bits of an argument are that. Of an int the kernel sees the lower word alone, too."""
+    return (16 + 8 * index, mask, _SAME, value)
+
+
+def _only(number: int, error: int, ways: Sequence[Sequence[_Test]]) -> list[_Row]:
+    """This call refused, but where all tests of one way hold. The accumulator has the number of the call."""
+    rows: list[_Row] = []
+    for tests in ways:
+        left = 3 * len(tests) + 1  # rows of this way; the next one begins behind them
+        for word, mask, test, value in tests:
+            left -= 3
+            rows += [(_LOAD, 0, 0, word), (_AND, 0, 0, mask), (test, 0, left, value)]
+        rows.append((_END, 0, 0, _ALLOW))
+    rows.append((_END, 0, 0, _ERRNO | error))
+    return [(_SAME, 0, len(rows), number), *rows]
 
 
 def _check(result: int) -> int:
@@ -243,7 +336,7 @@ def main(words: Sequence[str]) -> None:
     if not rest:
         raise SystemExit("confine.py: which command?")
     program = _program(rest[0])  # first: in the cage Python can read no more of itself
-    cage = prepare(read, write, network=network)
+    cage = prepare(read, write, network=network, modes=True)
     if cage is not None:
         cage.enter()
         cage.close()

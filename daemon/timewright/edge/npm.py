@@ -147,7 +147,7 @@ def _cage(directory: Path, env: Mapping[str, str], node: str) -> process.Confine
     read = (script.parents[1], binary, *settings, *map(Path, named))
     cache = Path(folded["npm_config_cache"])
     cache.mkdir(parents=True, exist_ok=True)
-    return process.Confine(read, write=(directory, cache), network=True)
+    return process.Confine(read, write=(directory, cache), network=True, modes=True)
 
 
 def _files_named(npmrc: Path, env: Mapping[str, str]) -> list[str]:

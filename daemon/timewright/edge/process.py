@@ -26,12 +26,14 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 class Confine:
     """What a child may touch besides the system's libraries: trees and files that it may read, or change.
 
-    `network`: TCP and UDP. What isn't there when the child starts stays closed to it (`confine.py`).
+    `network`: TCP and UDP. `modes`: chmod and the like, of all files of this user (`confine.py`). What isn't
+    there when the child starts stays closed to it.
     """
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     network: bool = False
+    modes: bool = False
 
     def places(self) -> tuple[tuple[int, int], ...]:
         """Which trees these are now: another one that takes the same name is closed to a child that runs."""
@@ -118,7 +120,8 @@ def _cage(confine: Confine | None, program: str) -> caging.Cage | None:
         return None
     found = shutil.which(program)
     read = [str(path) for path in confine.read] + ([str(Path(found).resolve())] if found else [])
-    return caging.prepare(read, [str(path) for path in confine.write], network=confine.network)
+    write = [str(path) for path in confine.write]
+    return caging.prepare(read, write, network=confine.network, modes=confine.modes)
 
 
 def confinement() -> str:
