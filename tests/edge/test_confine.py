@@ -366,12 +366,32 @@ def test_the_program_writes_where_it_is_told(home: Path) -> None:
     assert script("--read", home / "given", "--", "touch", home / "given" / "other").returncode == 1
 
 
+def test_the_command_gets_the_environment_that_is_read_from_a_descriptor_and_no_other() -> None:
+    told, tell = os.pipe()
+    os.write(tell, b"A=1\0TWO=x=y\nz\0EMPTY=\0")
+    os.close(tell)
+    command = [sys.executable, "-I", "-S", str(confine.__file__), "--env-fd", str(told), "--", "env", "-0"]
+    kept = {"PATH": os.environ["PATH"], "OURS": "1"}
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False, env=kept, pass_fds=[told])
+    os.close(told)
+    assert done.stdout == b"A=1\0TWO=x=y\nz\0EMPTY=\0"
+
+
 def test_the_program_says_whether_it_can() -> None:
     done = script("--check")
     assert (done.returncode, done.stdout) == (0, f"Landlock {confine.abi()}\n")
 
 
-@pytest.mark.parametrize("words", [("--red", "/x", "--", "true"), ("--read",), ("--read", "/x"), ("--",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--red", "/x", "--", "true"),
+        ("--read",),
+        ("--read", "/x"),
+        ("--",),
+        ("--env-fd", "x", "--", "true"),
+    ],
+)
 def test_the_program_refuses_words_that_it_does_not_know(words: tuple[str, ...]) -> None:
     done = script(*words)
     assert done.returncode == 1

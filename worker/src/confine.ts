@@ -11,13 +11,19 @@ import type { Settings } from './settings';
 import type { PoolVersion } from './tree';
 
 export interface Cage {
-  /** What comes before the command; nothing where processes aren't confined. */
+  /**
+   * What comes before the command; nothing where processes aren't confined. It starts with `OUTSIDE` and no more, since
+   * it isn't confined yet, and reads the command's environment from `ENV_FD` (`environment`).
+   */
   readonly prefix: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** Takes its directory away. */
   end(): void;
 }
 
+/** The environment of what runs here without a cage: nothing of it is a spec's. */
+export const OUTSIDE: Readonly<Record<string, string>> = { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' };
+export const ENV_FD = 4;
 const NAME = 'timewright-worker-';
 const NO_LANDLOCK = 3;
 const NONE: Cage = { prefix: [], env: {}, end: () => undefined };
@@ -29,10 +35,15 @@ export function cageFor(settings: Settings, pool: PoolVersion | undefined): Cage
   const read = [...readable(settings, pool), ...settings.mayRead].flatMap((path) => ['--read', path]);
   const write = [...own, ...settings.mayWrite].flatMap((path) => ['--write', path]);
   return {
-    prefix: [...settings.confiner, ...read, ...write, '--'],
+    prefix: [...settings.confiner, ...read, ...write, '--env-fd', String(ENV_FD), '--'],
     env: own[0] === undefined ? {} : { TMPDIR: own[0], HOME: own[0] },
     end: () => own.forEach(remove),
   };
+}
+
+/** As the confiner reads it. */
+export function environment(env: Readonly<Record<string, string>>): string {
+  return Object.entries(env).map(([name, value]) => `${name}=${value}\0`).join('');
 }
 
 /** A full disk must not keep a pool from being served: then there is none, and what needs it says so. */

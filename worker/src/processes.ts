@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 
-import { type Cage, cageFor } from './confine';
+import { type Cage, cageFor, ENV_FD, environment, OUTSIDE } from './confine';
 import { message } from './log';
 import type { FromChild, ToChild } from './messages';
 import { PIPE, readValues } from './pipe';
@@ -76,18 +76,21 @@ export function cleanEnv(host: NodeJS.ProcessEnv, passed: readonly string[]): Re
 
 function start(cage: Cage, args: readonly string[], cwd: string, env: Record<string, string>): Child {
   const [program = '', ...rest] = [...cage.prefix, process.execPath, ...args];
+  const all = { ...env, ...cage.env, [PIPE]: '3' };
+  const caged = cage.prefix.length > 0;
   let child: ChildProcess;
   try {
     child = spawn(program, rest, {
       cwd,
-      env: { ...env, ...cage.env, [PIPE]: '3' },
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: caged ? OUTSIDE : all,
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...(caged ? ['pipe' as const] : [])],
       detached: true, // its own group: Ctrl-C in a terminal is for the host, which retires its children in order
     });
   } catch (error) {
     cage.end();
     return stillborn(message(error)); // a spec's environment of over 128 KiB, for one
   }
+  if (caged) (child.stdio?.[ENV_FD] as Duplex | undefined)?.on('error', () => undefined).resume().end(environment(all));
   let words = '';
   let misuse: string | undefined;
   let exited = false;

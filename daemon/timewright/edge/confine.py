@@ -2,7 +2,7 @@
 
     cage = prepare(read=[…], write=[…], network=False, modes=False)    in the parent
     cage.enter()                                                       in the child, between fork and exec
-    python3 -I -S confine.py --read P --write P [--no-network] -- COMMAND…
+    python3 -I -S confine.py --read P --write P [--no-network] [--env-fd N] -- COMMAND…
 
 A confined process reads what it was given and the system's own libraries, writes only where it was told,
 sees, signals and slows no process outside of its cage, and reaches no Unix socket by its path (the daemon's
@@ -18,7 +18,7 @@ import ctypes
 import os
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 NO_LANDLOCK = 3  # exit code of `--check`
 
@@ -306,11 +306,23 @@ def _program(name: str) -> str:
     return next(found, name)
 
 
+def _environment(descriptor: int) -> dict[bytes, bytes]:
+    """What is read there: NAME=value, a NUL behind each."""
+    with open(descriptor, "rb") as file:
+        rows = [row.partition(b"=") for row in file.read().split(b"\0") if row]
+    return {name: value for name, _, value in rows}
+
+
 def main(words: Sequence[str]) -> None:
-    """Confine this process, then become the command. `--check`: only say whether this kernel can."""
+    """Confine this process, then become the command. `--check`: only say whether this kernel can.
+
+    `--env-fd`: where to read the command's environment. In ours it could load code (LD_PRELOAD, GCONV_PATH)
+    before there is a cage.
+    """
     read: list[str] = []
     write: list[str] = []
     network = True
+    environment: Mapping[bytes, bytes] = os.environb
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -327,11 +339,14 @@ def main(words: Sequence[str]) -> None:
             network = False
         elif word in ("--read", "--write") and rest:
             (read if word == "--read" else write).append(rest.pop(0))
+        elif word == "--env-fd" and rest and rest[0].isdecimal():
+            environment = _environment(int(rest.pop(0)))
         elif word == "--" and rest:
             break
         else:
             raise SystemExit(
-                f"confine.py: {word}: what is that? --read P --write P [--no-network] -- COMMAND…"
+                f"confine.py: {word}: what is that? "
+                "--read P --write P [--no-network] [--env-fd N] -- COMMAND…"
             )
     if not rest:
         raise SystemExit("confine.py: which command?")
@@ -341,7 +356,7 @@ def main(words: Sequence[str]) -> None:
         cage.enter()
         cage.close()
     try:
-        os.execv(program, rest)  # noqa: S606 - a list, and no shell
+        os.execve(program, rest, environment)  # noqa: S606 - a list, and no shell
     except OSError as error:
         raise SystemExit(f"confine.py: {rest[0]} can't be run: {error.strerror}") from None
 

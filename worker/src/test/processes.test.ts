@@ -1,12 +1,13 @@
 /** Worker processes as they are started, without a host around them. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 
 import type { ToChild } from '../messages';
 import { type Child, makeLauncher } from '../processes';
 import { readSettings } from '../settings';
 import type { PoolVersion } from '../tree';
-import { Lab } from './lab';
+import { Lab, TOOLCHAIN } from './lab';
 
 let lab: Lab;
 let children: Child[] = [];
@@ -81,4 +82,19 @@ test('a process that can’t be started is one that ended, with the reason', asy
   const child = start('', { LARGE: 'x'.repeat(200_000) });
   assert.equal(await ended(child), 1);
   assert.match(child.lastWords(), /E2BIG/);
+});
+
+const CONFINE = join(TOOLCHAIN, '..', 'daemon', 'timewright', 'edge', 'confine.py');
+
+test('the environment of a spec reaches its process, and not the program that confines it', async () => {
+  const tell = `import os, runpy, sys; print('outside', dict(os.environ), flush=True); runpy.run_path(${JSON.stringify(CONFINE)}, run_name='__main__')`;
+  const confiner = JSON.stringify(['python3', '-I', '-S', '-c', tell]);
+  const env = { GCONV_PATH: '/r/gconv', LOCPATH: '/r/loc', LC_ALL: 'xx_XX.EVIL', LD_AUDIT: '', PATH: '/r/bin', TEXT: 'two\nlines=ü', HOME: '/r' };
+  const child = start(`console.log('inside', JSON.stringify(process.env)); setInterval(() => undefined, 1000);`, env, '--confine', 'pool', '--confiner', confiner);
+  const outside = said(child, /^outside/);
+  const inside = JSON.parse((await said(child, /^inside/)).slice('inside'.length)) as Record<string, string>;
+  assert.doesNotMatch(await outside, /\/r\/|EVIL|LD_AUDIT|TEXT|TEMPORAL|TIMEWRIGHT/);
+  const { HOME, TMPDIR, TEMPORAL_TASK_QUEUE } = inside;
+  assert.deepEqual({ ...inside, ...env }, { ...inside, HOME: env.HOME });
+  assert.ok(HOME === TMPDIR && HOME?.includes('timewright-worker-') && TEMPORAL_TASK_QUEUE === 'q');
 });
