@@ -16,6 +16,7 @@ _SAID: Final = re.compile(
     r"^\S+ \[ERROR\] (?P<text>.+?)\n(?:\n    (?P<file>[^\n]+?):(?P<line>\d+):(?P<column>\d+):)?", re.MULTILINE
 )
 _SOURCES: Final = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".cjs": (".cts",)}
+_UNWRITTEN: Final = re.compile(r"^\S+ \[ERROR\] Failed to write to output file: (?P<text>.+)$", re.MULTILINE)
 _UNRESOLVED: Final = re.compile(r'Could not resolve "([^"]+)"')
 
 
@@ -53,7 +54,12 @@ async def run(
 
 def refused(directory: Path, said: str, reason: Reason, root: str = "src") -> DeployError:
     """What esbuild printed, as an error with problems at their places in the sources (below `root`),
-    where they can be told."""
+    where they can be told; STORAGE_FAILED, which is tried again, where it could not write."""
+    if unwritten := _UNWRITTEN.search(said):
+        what = unwritten["text"].rpartition(": ")[2]
+        return DeployError(
+            Reason.STORAGE_FAILED, f"the disk refused: {what}", hint="is it full or read-only?"
+        )
     problems = [_problem(directory, match, root) for match in _SAID.finditer(said)]
     if not problems:
         text = said.strip().replace(f"{directory}/", "")[-400:]

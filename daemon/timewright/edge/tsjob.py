@@ -21,6 +21,7 @@ from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits
 
 _DECLARATION: Final = re.compile(r"\.d(\.[^./]+)?\.[cm]?ts$")
 
+_UNWRITTEN: Final = "TS5033"  # "Could not write file": no fault of the code
 _DECLARED: Final = re.compile(r"(\.d)?\.[cm]?[jt]sx?$")
 _REFERENCE: Final = re.compile(r"""^\s*///\s*<reference\s+(?:path|types)\s*=\s*(['"])(.+?)\1""", re.MULTILINE)
 
@@ -252,6 +253,8 @@ class Job:
             files.remove(self.directory / "dist")
             printed = await self._run(command, self.config, "--noEmitOnError")
             problems = diagnostics.tidy(diagnostics.from_printed(printed, self.places))
+            if unwritten := [problem for problem in problems if problem.code == _UNWRITTEN]:
+                raise DeployError(Reason.STORAGE_FAILED, unwritten[0].message, hint="is the disk full?")
         if not problems and not (self.directory / "dist").is_dir():
             raise DeployError(Reason.COMPILER_UNAVAILABLE, "the TypeScript compiler wrote nothing")
         return Checked(problems, "cold", _ms(start, time.perf_counter()))
