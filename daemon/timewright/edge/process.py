@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +110,8 @@ async def start(
             preexec_fn=functools.partial(_child_setup, memory, cage),
             limit=64 * 1024 * 1024,
         )
+    except subprocess.SubprocessError as error:  # all that Python says of a child that failed before exec
+        raise PermissionError(errno.EPERM, "the child can't be confined or limited", words[0]) from error
     finally:
         if cage is not None:
             cage.close()
