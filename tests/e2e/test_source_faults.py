@@ -19,7 +19,7 @@ from tests.e2e.specs import greeter
 MANY = 300
 EDITS = 200
 SOON = 20.0  # seconds
-MOST_MIB = 512  # of the daemon, at its peak
+MOST_MIB = 256
 
 
 @mountable
