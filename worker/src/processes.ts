@@ -125,6 +125,7 @@ function start(cage: Cage, args: readonly string[], cwd: string, env: Record<str
   child.on('error', (error) => (words = (words + error.message).slice(-LAST_WORDS)));
   child.on('exit', () => {
     exited = true;
+    if (child.pid !== undefined) killGroup(child.pid, 'SIGKILL'); // what it has started ends with it
     cage.end();
   });
   return {

@@ -7,7 +7,7 @@ import type { ToChild } from '../messages';
 import { type Child, makeLauncher } from '../processes';
 import { readSettings } from '../settings';
 import type { PoolVersion } from '../tree';
-import { Lab, TOOLCHAIN } from './lab';
+import { isAlive, Lab, TOOLCHAIN } from './lab';
 
 let lab: Lab;
 let children: Child[] = [];
@@ -97,4 +97,15 @@ test('the environment of a spec reaches its process, and not the program that co
   const { HOME, TMPDIR, TEMPORAL_TASK_QUEUE } = inside;
   assert.deepEqual({ ...inside, ...env }, { ...inside, HOME: env.HOME });
   assert.ok(HOME === TMPDIR && HOME?.includes('timewright-worker-') && TEMPORAL_TASK_QUEUE === 'q');
+});
+
+test('what a worker process has started ends with it', async () => {
+  const child = start(`
+    const left = require('node:child_process').spawn('sleep', ['1000'], { stdio: 'inherit' });
+    console.log('left', left.pid);
+    setTimeout(() => process.exit(0), 50);`);
+  const pid = Number((await said(child, /^left/)).slice('left'.length));
+  assert.equal(await ended(child), 0);
+  for (let times = 0; times < 100 && isAlive(pid); times += 1) await new Promise((done) => setTimeout(done, 50));
+  assert.equal(isAlive(pid), false);
 });
