@@ -366,6 +366,14 @@ def test_the_program_writes_where_it_is_told(home: Path) -> None:
     assert script("--read", home / "given", "--", "touch", home / "given" / "other").returncode == 1
 
 
+def test_what_removes_a_tree_there_reaches_no_other(home: Path) -> None:
+    """A link that is put in its way at the wrong moment leads nowhere."""
+    given, kept = home / "given", home / "kept"
+    script("--write", given, "--no-network", "--", "rm", "-rf", "--", given, kept, f"{given}/../kept/file")
+    assert list(given.iterdir()) == []
+    assert (kept / "file").read_text() == "text"
+
+
 def test_the_command_gets_the_environment_that_is_read_from_a_descriptor_and_no_other() -> None:
     told, tell = os.pipe()
     os.write(tell, b"A=1\0TWO=x=y\nz\0EMPTY=\0")

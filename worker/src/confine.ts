@@ -2,8 +2,9 @@
  * The cage of a worker process: it reads its pool and the toolchain, writes to a directory of its own, and sees
  * nothing else of this host. A program that the host was told of (`confine.py`) puts it there, since Node can't.
  */
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, realpathSync } from 'node:fs';
+import { rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -17,7 +18,7 @@ export interface Cage {
    */
   readonly prefix: readonly string[];
   readonly env: Readonly<Record<string, string>>;
-  /** Takes its directory away. */
+  /** Has its directory taken away, soon. */
   end(): void;
 }
 
@@ -26,6 +27,8 @@ export const OUTSIDE: Readonly<Record<string, string>> = { PATH: process.env['PA
 export const ENV_FD = 4;
 const NAME = 'timewright-worker-';
 const NO_LANDLOCK = 3;
+const REMOVAL_MS = 60_000;
+const removals = new Set<Promise<unknown>>();
 const NONE: Cage = { prefix: [], env: {}, end: () => undefined };
 
 /** `pool`: whose code will run there; undefined where nobody knows yet. */
@@ -37,7 +40,7 @@ export function cageFor(settings: Settings, pool: PoolVersion | undefined): Cage
   return {
     prefix: [...settings.confiner, ...read, ...write, '--env-fd', String(ENV_FD), '--'],
     env: own[0] === undefined ? {} : { TMPDIR: own[0], HOME: own[0] },
-    end: () => own.forEach(remove),
+    end: () => remove(settings, own),
   };
 }
 
@@ -55,11 +58,25 @@ function makeOwn(): string[] {
   }
 }
 
-function remove(directory: string): void {
+/**
+ * Who has left the process's group may still write there, and put a link to elsewhere where a folder was. So what is
+ * in the directories is removed by a program that can't leave them. What can't be removed is swept at the next start.
+ */
+function remove({ confiner }: Settings, directories: readonly string[]): void {
+  if (directories.length === 0) return;
+  const write = directories.flatMap((path) => ['--write', path]);
+  const [program = '', ...words] = [...confiner, ...write, '--no-network', '--', 'rm', '-rf', '--', ...directories];
   try {
-    rmSync(directory, { recursive: true, force: true });
+    const child = spawn(program, words, { cwd: '/', env: OUTSIDE, stdio: 'ignore', timeout: REMOVAL_MS });
+    const done: Promise<unknown> = new Promise((resolve) => {
+      child.on('error', resolve);
+      child.on('exit', () => resolve(Promise.allSettled(directories.map((path) => rmdir(path)))));
+    });
+    removals.add(done);
+    void done.then(() => removals.delete(done));
+    child.unref();
   } catch {
-    // What was left of the process may still write there, or it is another user's: swept at the next start.
+    // No memory, no processes.
   }
 }
 
@@ -88,12 +105,24 @@ export function whyNotConfined({ confiner }: Settings): string | undefined {
   throw new Error(`--confiner ${JSON.stringify(confiner)} doesn't run: ${said}`);
 }
 
-/** Directories of hosts that were killed. */
-export function sweepCages(root = tmpdir()): void {
-  for (const name of readdirSync(root)) {
+/** Resolves when the removals under way have ended. */
+export async function removed(): Promise<void> {
+  await Promise.all(removals);
+}
+
+/** Directories of hosts that were killed, and what the removal left. */
+export function sweepCages(settings: Settings, root = tmpdir()): void {
+  const left = readdirSync(root).filter((name) => {
     const pid = /^timewright-worker-(\d+)-/.exec(name)?.[1];
-    if (pid !== undefined && !runs(Number(pid))) remove(join(root, name));
-  }
+    return pid !== undefined && !runs(Number(pid));
+  });
+  remove(settings, left.map((name) => join(root, name)).filter(isOurs));
+}
+
+/** Anybody may put things into /tmp, and a link there would name a place that we may change. */
+function isOurs(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && found.isDirectory() && found.uid === process.getuid?.();
 }
 
 function runs(pid: number): boolean {

@@ -7,8 +7,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-import { sweepCages, whyNotConfined } from './confine';
+import { removed, sweepCages, whyNotConfined } from './confine';
 import { type Log, makeLog, message, survivePipes } from './log';
 import { Pools } from './pools';
 import { makeLauncher } from './processes';
@@ -16,6 +17,9 @@ import { makeServer } from './server';
 import { makeService } from './service';
 import { readSettings, type Settings, USAGE, UsageError } from './settings';
 import { AddressTaken, listen, socketId } from './socket';
+
+/** For the directories of the last worker processes to be removed; the next start does it otherwise. */
+const LAST_MS = 2000;
 
 async function run(asked: Settings): Promise<void> {
   const log = makeLog(asked.log);
@@ -35,6 +39,7 @@ async function run(asked: Settings): Promise<void> {
     clearInterval(guard); // closing removes the socket, and that is no loss
     server.close();
     await pools.close();
+    await Promise.race([removed(), sleep(LAST_MS)]);
     log('info', 'host.stopped');
     process.exit(process.exitCode ?? 0);
   }, () => {
@@ -46,7 +51,7 @@ async function run(asked: Settings): Promise<void> {
 /** Without Landlock workers run as they did before there was any: told once, and no reason to serve nobody. */
 function confined(settings: Settings, log: Log): Settings {
   if (settings.confine === 'off') return settings;
-  sweepCages();
+  sweepCages(settings);
   const why = whyNotConfined(settings);
   if (why === undefined) return settings;
   log('warn', 'confine.unavailable', { error: why, because: 'worker processes can read all that this user can read' });

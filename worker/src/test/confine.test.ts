@@ -1,13 +1,14 @@
 /** What a worker process may touch, and a host that is told how. The kernel's part is tested by tests/edge/test_confine.py. */
 import { deepEqual, equal, ok, throws } from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { cageFor, sweepCages, whyNotConfined } from '../confine';
+import { cageFor, removed, sweepCages, whyNotConfined } from '../confine';
 import { readSettings, type Settings, UsageError } from '../settings';
 import type { PoolVersion } from '../tree';
+import { TOOLCHAIN } from './lab';
 
 function settings(...more: string[]): Settings {
   return readSettings(['--data', '/data', '--confine', 'pool', '--confiner', '["confiner", "-I"]', ...more], {});
@@ -24,6 +25,9 @@ function pool(home: string): PoolVersion {
     bundle: join(home, 'pools', 'default', 'q', 'v1', 'workflows.js'), releases: [release],
   };
 }
+
+const CONFINE = join(TOOLCHAIN, '..', 'daemon', 'timewright', 'edge', 'confine.py');
+const REAL = ['--confiner', JSON.stringify(['python3', '-I', '-S', CONFINE])];
 
 /** The paths behind `--read` or `--write`. */
 function given(words: readonly string[], option: string): string[] {
@@ -45,10 +49,37 @@ test('a confined process reads its pool and the toolchain, and writes to a direc
   deepEqual(given(cage.prefix, '--write'), [own, '/srv/c']);
   equal(cage.env['HOME'], own);
   equal(statSync(own).mode & 0o777, 0o700);
+  rmSync(own, { recursive: true });
+  rmSync(home, { recursive: true });
+});
+
+test('the directory of a process that has ended is removed, and nothing that is linked from there', async () => {
+  const home = realpathSync(mkdtempSync(join(tmpdir(), 'cage-')));
+  const cage = cageFor(settings(...REAL), pool(home));
+  const own = cage.env['TMPDIR'] ?? '';
+  mkdirSync(join(own, 'folder', 'more'), { recursive: true });
+  writeFileSync(join(own, 'folder', 'more', 'left'), 'x');
+  symlinkSync(home, join(own, 'folder', 'elsewhere'));
+  cage.end();
+  ok(existsSync(own), 'the host does not wait for it');
+  await removed();
+  ok(!existsSync(own));
+  ok(existsSync(join(home, 'releases')));
+  rmSync(home, { recursive: true });
+});
+
+test('it is removed by what can change nothing else, and not by the host', async () => {
+  const home = realpathSync(mkdtempSync(join(tmpdir(), 'cage-')));
+  const told = join(home, 'told');
+  const note = `require('node:fs').writeFileSync(${JSON.stringify(told)}, JSON.stringify(process.argv.slice(1)))`;
+  const cage = cageFor(settings('--confiner', JSON.stringify([process.execPath, '-e', note, '--'])), pool(home));
+  const own = cage.env['TMPDIR'] ?? '';
   writeFileSync(join(own, 'left'), 'x');
   cage.end();
-  ok(!existsSync(own));
-  rmSync(home, { recursive: true });
+  await removed();
+  deepEqual(JSON.parse(readFileSync(told, 'utf8')), ['--write', own, '--no-network', '--', 'rm', '-rf', '--', own]);
+  ok(existsSync(join(own, 'left')));
+  for (const path of [own, home]) rmSync(path, { recursive: true });
 });
 
 test('without confinement nothing stands before a process', () => {
@@ -76,11 +107,19 @@ test('a confiner that does not run stops the host; one without Landlock does not
   throws(() => whyNotConfined({ ...settings(), confiner: ['/no/such/program'] }), /ENOENT/);
 });
 
-test('directories of a host that is gone are swept, and others are left', () => {
+test('directories of a host that is gone are swept, and others are left', async () => {
   const root = mkdtempSync(join(tmpdir(), 'sweep-'));
-  const [dead, ours, other] = ['timewright-worker-999999999-a', `timewright-worker-${process.pid}-a`, 'something-else'].map((name) => join(root, name));
-  for (const path of [dead, ours, other]) mkdirSync(path ?? '');
-  sweepCages(root);
-  deepEqual([dead, ours, other].map((path) => existsSync(path ?? '')), [false, true, true]);
+  const names = ['timewright-worker-999999999-a', 'timewright-worker-999999999-b', `timewright-worker-${process.pid}-a`, 'something-else'];
+  const [dead = '', dead2 = '', ...others] = names.map((name) => join(root, name));
+  for (const path of [dead, dead2, ...others]) {
+    mkdirSync(path);
+    writeFileSync(join(path, 'left'), 'x');
+  }
+  const link = join(root, 'timewright-worker-999999999-link');
+  symlinkSync(others[1] ?? '', link);
+  sweepCages(settings(...REAL), root);
+  await removed();
+  ok(!existsSync(dead) && !existsSync(dead2));
+  ok([...others, link].every((path) => existsSync(join(path, 'left'))));
   rmSync(root, { recursive: true });
 });

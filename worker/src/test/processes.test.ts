@@ -1,8 +1,10 @@
 /** Worker processes as they are started, without a host around them. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 
+import { removed } from '../confine';
 import type { ToChild } from '../messages';
 import { type Child, makeLauncher } from '../processes';
 import { readSettings } from '../settings';
@@ -97,6 +99,11 @@ test('the environment of a spec reaches its process, and not the program that co
   const { HOME, TMPDIR, TEMPORAL_TASK_QUEUE } = inside;
   assert.deepEqual({ ...inside, ...env }, { ...inside, HOME: env.HOME });
   assert.ok(HOME === TMPDIR && HOME?.includes('timewright-worker-') && TEMPORAL_TASK_QUEUE === 'q');
+  const end = ended(child);
+  child.kill('SIGKILL');
+  await end;
+  await removed();
+  assert.equal(existsSync(HOME ?? ''), false);
 });
 
 test('what a worker process has started ends with it', async () => {
