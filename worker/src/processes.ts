@@ -6,6 +6,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { type Cage, cageFor, ENV_FD, environment, OUTSIDE } from './confine';
 import { message } from './log';
 import type { FromChild, ToChild } from './messages';
+import { HOST } from './orphan';
 import { PIPE, readValues } from './pipe';
 import { readReport } from './report';
 import type { Settings, TemporalSettings } from './settings';
@@ -76,7 +77,7 @@ export function cleanEnv(host: NodeJS.ProcessEnv, passed: readonly string[]): Re
 
 function start(cage: Cage, args: readonly string[], cwd: string, env: Record<string, string>): Child {
   const [program = '', ...rest] = [...cage.prefix, process.execPath, ...args];
-  const all = { ...env, ...cage.env, [PIPE]: '3' };
+  const all = { ...env, ...cage.env, [PIPE]: '3', [HOST]: String(process.pid) };
   const caged = cage.prefix.length > 0;
   let child: ChildProcess;
   try {

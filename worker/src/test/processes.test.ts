@@ -1,11 +1,14 @@
 /** Worker processes as they are started, without a host around them. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 
 import { removed } from '../confine';
 import type { ToChild } from '../messages';
+import { HOST } from '../orphan';
 import { type Child, makeLauncher } from '../processes';
 import { readSettings } from '../settings';
 import type { PoolVersion } from '../tree';
@@ -115,4 +118,17 @@ test('what a worker process has started ends with it', async () => {
   assert.equal(await ended(child), 0);
   for (let times = 0; times < 100 && isAlive(pid); times += 1) await new Promise((done) => setTimeout(done, 50));
   assert.equal(isAlive(pid), false);
+});
+
+test('a process whose host was gone before it could look ends, with what it has started, also in an endless loop', async () => {
+  const code = `require(${JSON.stringify(join(__dirname, '..', 'orphan.js'))}).dieWithHost();
+    const { pid } = require('node:child_process').spawn('sleep', ['60'], { stdio: 'ignore' });
+    require('node:fs').writeSync(1, String(pid)); for (;;);`;
+  const child = spawn(process.execPath, ['-e', code], { env: { ...process.env, [HOST]: '1' }, detached: true });
+  let started = '';
+  child.stdout.on('data', (text: Buffer) => (started += text.toString()));
+  const [, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  assert.equal(signal, 'SIGKILL');
+  assert.ok(Number(started) > 0);
+  assert.equal(isAlive(Number(started)), false);
 });
