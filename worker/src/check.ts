@@ -21,6 +21,8 @@ export interface Checked {
   readonly failed: readonly Failure[];
   /** False: the bundle as a whole can't be loaded, no workflow of it could run. */
   readonly usable: boolean;
+  /** There is no bundle any more: newer versions have come, and this one was cleared away. */
+  readonly gone?: boolean;
 }
 
 export async function checkBundle(
@@ -34,6 +36,7 @@ export async function checkBundle(
   try {
     creator = makeCreator(parseWorkflowCode(readFileSync(file, 'utf8'), file), activityNames);
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { usable: false, failed: [], gone: true };
     const why = `the pool's workflow bundle can't be loaded: ${blame(error)}`;
     return { usable: false, failed: concerned.map(({ workflowId }) => ({ workflowId, error: why })) };
   }

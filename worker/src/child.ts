@@ -76,8 +76,12 @@ async function load(pool: PoolVersion, options: ServeOptions): Promise<Load> {
   const names = new Set(Object.keys(found.activities));
   const checked =
     pool.bundle === undefined
-      ? { usable: false, failed: [] }
+      ? { usable: false, failed: [], gone: false }
       : await checkBundle(pool.bundle, releases, names, announce);
+  if (checked.gone === true) {
+    tell({ type: 'gone' });
+    await new Promise(() => undefined); // the host ends this process
+  }
   const failed: Failure[] = [...options.skipped, ...found.failed, ...checked.failed];
   const empty = !checked.usable && names.size === 0;
   if (empty && failed.length === 0) {

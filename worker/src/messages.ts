@@ -43,6 +43,8 @@ export type FromChild =
   | { readonly type: 'ready' }
   /** About to run the top level of this release's code: whoever hangs now is named by it. */
   | { readonly type: 'loading'; readonly workflowId: string }
+  /** Its bundle was cleared away before it could be read: that says nothing about anybody's code. */
+  | { readonly type: 'gone' }
   /** `refused`: it will not serve, because of a failure that isn't tolerated. */
   | { readonly type: 'loaded'; readonly failed: readonly Failure[]; readonly refused: boolean }
   | { readonly type: 'connecting'; readonly error?: string }

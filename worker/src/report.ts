@@ -16,6 +16,7 @@ export function readReport(value: unknown): FromChild | undefined {
   const { type } = value;
   switch (type) {
     case 'ready':
+    case 'gone':
     case 'making':
     case 'polling':
     case 'draining':

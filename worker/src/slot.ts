@@ -138,6 +138,7 @@ export class Slot {
     if (report.type === 'quiet' || report.type === 'stopped') this.quiet = true;
     if (this.state === 'draining' || this.state === 'stopped') return this.around.changed();
     if (report.type === 'loading') this.begins(report.workflowId);
+    else if (report.type === 'gone') this.overtaken();
     else if (report.type === 'loaded') this.hasLoaded(report.failed, report.refused);
     else if (report.type === 'making') this.ownStep(OWN_BUNDLING);
     else if (report.type === 'serves') this.serves(report.queues);
@@ -247,17 +248,19 @@ export class Slot {
 
   private fail(failed: readonly Failure[]): void {
     const { bundle } = this.version;
-    if (bundle !== undefined && !existsSync(dirname(bundle))) {
-      // Newer versions came while it was loading, and it was cleared away: that says nothing about anybody's code.
-      this.around.log('info', 'worker.overtaken', this.label);
-      this.discard();
-      return this.stop();
-    }
+    if (bundle !== undefined && !existsSync(dirname(bundle))) return this.overtaken();
     this.failed = failed;
     this.lastError = failed.map(({ workflowId, error }) => `${workflowId}: ${error}`).join('\n').slice(0, 2048);
     this.discard();
     this.around.log('error', 'worker.failed', { ...this.label, failed });
     this.become('failed');
+  }
+
+  /** Newer versions came while it was loading, and it was cleared away: that says nothing about anybody's code. */
+  private overtaken(): void {
+    this.around.log('info', 'worker.overtaken', this.label);
+    this.discard();
+    this.stop();
   }
 
   private discard(): void {

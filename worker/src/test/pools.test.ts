@@ -131,6 +131,19 @@ test('a version that was cleared away while it loaded is nobody\'s failure, and 
   assert.equal(ask()?.status, 200);
 });
 
+test('a version that was cleared away before it could be read is begun again when it is there again', async () => {
+  const { children, want, ask } = setUp();
+  await want('1');
+  children[0]?.say({ type: 'gone' });
+  await flush();
+  assert.equal(children[0]?.killed, true);
+  assert.equal(ask(), undefined, 'no verdict on a release');
+  await want('1');
+  children[1]?.poll();
+  await flush();
+  assert.equal(ask()?.status, 200);
+});
+
 test('the first version may serve what loads of it, a later one must not be worse', async () => {
   const { children, want, ask } = setUp();
   const tolerated = (child: Fake | undefined) => child?.orders.flatMap((order) => (order.type === 'serve' ? order.options.tolerated : []));
