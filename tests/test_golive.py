@@ -6,10 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from timewright.core.replays import ReplayReport
 from timewright.core.state import Status
 from timewright.edge.compiler import CompileJob, CompileResult
+from timewright.edge.releases import Receipt
+from timewright.replaying import ReplayGate
 
 from tests.e2e.specs import greeter
 from tests.test_reconcile import Bench, _bench
@@ -91,3 +95,30 @@ async def test_a_pool_that_can_not_be_made_leaves_the_link_as_it_was(
     await bench.settle()
     assert bench.world.record("one").status is Status.DEPLOYED
     assert pooled(bench, "one") == bench.world.releases.current("one") != before
+
+
+async def test_who_is_between_its_build_and_its_link_is_waited_for_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of a hundred releases that are ready one after the other has a pool version of its own, and
+    the worker host never gets to serve one."""
+    made, real, number = 0, bench.world.pools.publish, 0
+
+    def publish(*about: Any) -> Path:
+        nonlocal made
+        made += 1
+        return real(*about)
+
+    async def look(receipt: Receipt, mode: str) -> ReplayReport:
+        nonlocal number
+        number += 1
+        await asyncio.sleep(0.02 * number)
+        return ReplayReport(mode)
+
+    monkeypatch.setattr(bench.world.pools, "publish", publish)
+    monkeypatch.setattr(ReplayGate, "check", lambda _, receipt, mode: look(receipt, mode))
+    for name in "abcdefghij":
+        put(bench, name, "first")
+    await bench.settle()
+    assert {bench.world.record(name).status for name in "abcdefghij"} == {Status.DEPLOYED}
+    assert made == 1

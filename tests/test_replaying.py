@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from timewright.edge.compiler import Compiler
+from timewright.edge.deployments import Deployments
 from timewright.edge.histories import Fetched, History
 from timewright.edge.receipts import Receipt
 from timewright.edge.temporal import Temporal
@@ -97,3 +99,27 @@ async def test_a_data_directory_that_is_not_ours_is_told(bench: Bench, receipt: 
     (bench.world.config.data_path / "cache" / "replays").write_text("a file")
     report = await ReplayGate(bench.world).check(receipt, "enforce")
     assert "replays: File exists" in report.problem
+
+
+@pytest.mark.parametrize(("count", "fetches"), [(0, 0), (1, 5)])
+async def test_a_task_queue_without_executions_is_asked_about_once_for_all_who_deploy_to_it(
+    bench: Bench, receipt: Receipt, monkeypatch: pytest.MonkeyPatch, count: int, fetches: int
+) -> None:
+    asked, fetched = 0, 0
+
+    async def counted(self: Deployments, namespace: str, query: str) -> int:
+        nonlocal asked
+        asked += 1
+        assert query == f"TaskQueue = '{receipt.task_queue}'"
+        return count
+
+    async def nothing(self: ReplayGate, receipt: Receipt, types: object, folder: Path) -> Fetched:
+        nonlocal fetched
+        fetched += 1
+        return Fetched()
+
+    monkeypatch.setattr(Deployments, "count", counted)
+    monkeypatch.setattr(ReplayGate, "_fetch", nothing)
+    gate = ReplayGate(bench.world)
+    await asyncio.gather(*(gate.check(receipt, "enforce") for _ in range(5)))
+    assert (asked, fetched) == (1, fetches)

@@ -80,10 +80,7 @@ class Applier:
         pool = (wanted.placement.namespace, wanted.placement.task_queue)
         try:
             world.coming[pool].add(wanted.workflow_id)
-            try:
-                receipt = await self.builder.release(wanted, revision, timings)
-            finally:
-                world.coming[pool].discard(wanted.workflow_id)
+            receipt = await self.builder.release(wanted, revision, timings)
             again = previous is not None and previous.digest == receipt.digest
             replayed = () if again or forced else await self._replay(receipt, previous, timings)
             health, reason = await self.live.switch(
@@ -96,6 +93,8 @@ class Applier:
             record = world.record(wanted.workflow_id)
             self._fail(record, failed, wanted.digest, timings, transient=failed.transient)
             return
+        finally:
+            world.coming[pool].discard(wanted.workflow_id)
         failpoint("before-record")
         record = world.record(wanted.workflow_id)
         world.move(

@@ -26,6 +26,7 @@ from timewright.edge.compiler import CompileJob, Compiler
 from timewright.edge.dependencies import Dependencies
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
+from timewright.edge.threads import in_thread
 from timewright.edge.toolchain import typescripts, version_of
 from timewright.world import World, receipt_row
 
@@ -75,7 +76,7 @@ class Builder:
             with timed(timings, "seal"):
                 receipt = self._receipt(wanted, prepared, compiled, revision, build)
                 failpoint("before-publish")
-                await asyncio.to_thread(releases.publish, build, receipt)
+                await in_thread(releases.publish, build, receipt)
                 failpoint("after-publish")
         finally:
             releases.discard(build)
@@ -124,7 +125,7 @@ class Builder:
         async with world.dependencies.lease(key):
             with timed(timings, "dependencies"):
                 tools = await provide(world.dependencies, prepared, progress)
-            write_sources(build, prepared, f"../../../dependencies/{key}/node_modules")
+            await in_thread(write_sources, build, prepared, f"../../../dependencies/{key}/node_modules")
             with timed(timings, "cache"):
                 found = await asyncio.to_thread(world.cache.take, prepared.compile_key, build)
             if found is not None:

@@ -54,6 +54,7 @@ class GoLive:
             self._link(receipt)
             failpoint("after-link")
         key = (receipt.namespace, receipt.task_queue)
+        self.world.coming[key].discard(receipt.workflow_id)  # it is here: whoever refreshes takes it along
         with timed(timings, "pool"):
             with self._taken_back(receipt, previous):
                 await self.pooling.gather(key)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,9 @@ from timewright.core.errors import DeployError
 from timewright.core.replays import AUTO, ENFORCE, OFF, ReplayReport
 from timewright.edge import files
 from timewright.edge.bundle import Part
+from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.histories import Bounds, Fetched, fetch, read_file
+from timewright.edge.pools import Key
 from timewright.edge.receipts import Receipt
 from timewright.edge.replayer import Replayer
 from timewright.world import World
@@ -26,6 +29,7 @@ from timewright.world import World
 _MIB: Final = 1024 * 1024
 _AT_ONCE: Final = 2  # a replayer takes 130 MiB and a core; a commit may change a hundred workflows
 _LEFTOVER_S: Final = 3600.0
+_EMPTY_S: Final = 2.0  # not longer than Temporal's own lists are late
 
 
 class ReplayGate:
@@ -36,6 +40,9 @@ class ReplayGate:
         self.home = world.config.data_path / "cache" / "replays"
         config = world.config
         self._few = asyncio.Semaphore(_AT_ONCE)
+        self._asking: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Task queue → whether it has no executions, and until when that holds (monotonic seconds).
+        self._asked: dict[Key, tuple[bool, float]] = {}
         self.replayer = Replayer(config.toolchain_path, config.node_command, self.home)
 
     async def check(self, receipt: Receipt, mode: str) -> ReplayReport:
@@ -47,6 +54,8 @@ class ReplayGate:
             return ReplayReport(mode)
         if receipt.bundle is None:
             return ReplayReport(mode, warnings=(_unbundled(receipt),))
+        if await self._never_ran(receipt):
+            return ReplayReport(mode)
         async with self._few:
             until = time.monotonic() + self.world.config.replay.timeout_s
             try:
@@ -56,6 +65,22 @@ class ReplayGate:
             except (DeployError, OSError) as error:
                 said = _said(error)
                 return ReplayReport(mode, warnings=(f"nothing was replayed: {said}",), problem=said)
+
+    async def _never_ran(self, receipt: Receipt) -> bool:
+        """Whether Temporal knows of no execution on the release's task queue: then there is nothing to
+        replay, and the thousand others of a first deploy needn't ask. False where it can't say."""
+        key = (receipt.namespace, receipt.task_queue)
+        async with self._asking[key]:
+            empty, until = self._asked.get(key, (False, 0.0))
+            if time.monotonic() < until:
+                return empty
+            count: int | None = None
+            query = "TaskQueue = '{}'".format(receipt.task_queue.replace("'", "''"))
+            with contextlib.suppress(TemporalAwayError, TimeoutError):
+                async with asyncio.timeout(self.world.config.replay.timeout_s):
+                    count = await self.world.deployments.count(receipt.namespace, query)
+            self._asked[key] = (count == 0, time.monotonic() + _EMPTY_S)
+            return count == 0
 
     async def check_files(self, receipt: Receipt, paths: Sequence[Path]) -> ReplayReport:
         """Replay histories that somebody kept. Raises NoHistoryError, DeployError and OSError."""

@@ -6,6 +6,7 @@ new releases of several workflows: the most careful of their wishes.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -88,6 +89,7 @@ class Rollout:
         return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
 
 
+@functools.cache  # a few texts, asked for by every deploy for all members of its pool
 def rollout_of(text: str) -> Rollout:
     """The other way around. Raises ValueError for a text that isn't one of ours."""
     if not text:

@@ -57,7 +57,7 @@ class Pools:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.root = data / "pools"
-        self._parsed: dict[Path, tuple[_Stamp, PoolVersion, str]] = {}
+        self._parsed: dict[_Stamp, tuple[PoolVersion, str]] = {}
 
     def prepare(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -93,24 +93,24 @@ class Pools:
     def _parse(self, path: Path) -> tuple[PoolVersion, str]:
         """What a pool.toml says, and the name of its bundle. That of a large pool takes milliseconds to
         parse, and each deploy to it asks some times: a file that is the same is parsed once."""
-        seen = path.stat()
-        stamp = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-        known = self._parsed.get(path)
-        if known is None or known[0] != stamp:
-            found = toml_of(path.read_bytes())
-            rows = found.get("releases", [])
-            read = PoolVersion(
-                _name(found, "pool_version"),
-                _text(found, "build_id"),
-                {_name(item, "workflow_id"): _name(item, "release") for item in rows},
-                _text(found, "deployment") if "deployment" in found else "",
-                {item["workflow_id"]: _text(item, "code") for item in rows if "code" in item},
-                _text(found, "sdk"),
-            )
-            if len(self._parsed) >= _MOST_PARSED:
-                self._parsed.clear()
-            known = self._parsed[path] = (stamp, read, _text(found, "bundle") if "bundle" in found else "")
-        return known[1], known[2]
+        stamp = _stamp(path)
+        known = self._parsed.get(stamp)
+        return known if known is not None else self._remember(stamp, toml_of(path.read_bytes()))
+
+    def _remember(self, stamp: _Stamp, found: Mapping[str, Any]) -> tuple[PoolVersion, str]:
+        rows = found.get("releases", [])
+        read = PoolVersion(
+            _name(found, "pool_version"),
+            _text(found, "build_id"),
+            {_name(item, "workflow_id"): _name(item, "release") for item in rows},
+            _text(found, "deployment") if "deployment" in found else "",
+            {item["workflow_id"]: _text(item, "code") for item in rows if "code" in item},
+            _text(found, "sdk"),
+        )
+        if len(self._parsed) >= _MOST_PARSED:
+            self._parsed.clear()
+        known = self._parsed[stamp] = (read, _text(found, "bundle") if "bundle" in found else "")
+        return known
 
     def lost(self, key: Key) -> str:
         """What the current version lacks: a file's name; '' when it lacks nothing, or nothing is current."""
@@ -173,6 +173,7 @@ class Pools:
             failpoint("after-pool-seal")
         files.sync_directory(final.parent)
         files.remove(build)  # what the exchange put there
+        self._remember(_stamp(final / "pool.toml"), content)  # as it was written: nobody has to parse it
         return final
 
     def has(self, key: Key, version: str) -> bool:
@@ -232,6 +233,11 @@ class Pools:
             if name not in wanted:
                 failpoint("before-pool-collect")
                 files.remove(self.home(key) / name)
+
+
+def _stamp(path: Path) -> _Stamp:
+    seen = path.stat()
+    return (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def _workflow_code(receipt: Receipt) -> str | None:

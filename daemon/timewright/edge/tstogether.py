@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from timewright.edge import files
+from timewright.edge.threads import in_thread
 from timewright.edge.tschild import Child
 from timewright.edge.tsjob import Checked, Job, is_library
 
@@ -66,8 +67,7 @@ class Together:
         for item in answer["outputFiles"]:
             self._sort(item["fileName"], item["text"], emitted)
         good = [job for job in self.jobs if job.directory not in blamed]
-        for job in good:
-            job.write(emitted[job.directory])
+        await in_thread(_write, [(job, emitted[job.directory]) for job in good])
         verdict = Checked((), lane, _ms(start, checked), _ms(checked, time.perf_counter()))
         return [verdict if job in good else None for job in self.jobs]
 
@@ -134,6 +134,12 @@ class _Program:
                     return None
                 found.add(owner.directory)
         return found
+
+
+def _write(outputs: Iterable[tuple[Job, Mapping[str, str]]]) -> None:
+    for job, texts in outputs:
+        if job.directory.is_dir():  # else it was given up meanwhile
+            job.write(texts)
 
 
 def _moved(text: str, source: Path) -> str:
