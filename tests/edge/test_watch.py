@@ -174,13 +174,18 @@ async def test_files_below_a_directory_that_came_later_wake_too(
     assert await rig.wakes.came()
 
 
-async def test_a_file_moved_out_holds_nothing_back(start: Start, root: Path) -> None:
-    """Watchdog would hold it, and all behind it, back for 0.5 s: vim's backup folder, for one."""
-    pytest.importorskip("watchdog.observers.inotify_move_event_grouper", reason="watchdog 6 has no cure")
+async def test_a_file_moved_out_holds_nothing_back(
+    start: Start, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watchdog would hold it, and all behind it, back for 0.5 s, here for a minute: vim's backup folder."""
+    grouper = pytest.importorskip(
+        "watchdog.observers.inotify_move_event_grouper", reason="watchdog 6 has no cure"
+    ).InotifyMoveEventGrouper
+    monkeypatch.setattr(grouper, "delay", 60.0)
     (root / "x.json").write_text("one")
     rig = await start(root)
     _move_out(root)
-    assert await rig.wakes.came(0.3)
+    assert await rig.wakes.came()
 
 
 async def test_what_a_scan_ignores_wakes_nobody(start: Start, root: Path) -> None:
@@ -245,19 +250,22 @@ async def test_no_name_ends_the_watching(start: Start, root: Path, name: bytes) 
 async def test_a_burst_wakes_at_once_then_seldom_and_once_after_its_end(start: Start, root: Path) -> None:
     """[D14] 5,000 specs at once, another 1,000 changes to one of them."""
     rig = await start(root)
-    began = time.monotonic()
+    deadline = time.monotonic() + 60
 
     def write() -> float:
+        """The last changes go on until a wake is seen: one that comes after a burst only is never seen."""
         for number in range(5000):
             (root / f"{number}.json").write_text("{}")
-        for number in range(1000):
-            (root / "0.json").write_text(str(number))
+        left = 1000
+        while left > 0 or (not rig.wakes.times and time.monotonic() < deadline):
+            (root / "0.json").write_text(str(left))
+            left -= 1
         return time.monotonic()
 
     ended = await asyncio.to_thread(write)
     await rig.wakes.settle()
     times = rig.wakes.times
-    assert times[0] - began < 0.25
+    assert times[0] < ended
     assert times[-1] >= ended
     assert len(times) <= (times[-1] - times[0]) / 0.05 + 2
 
