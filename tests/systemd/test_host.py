@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -214,6 +215,9 @@ def test_code_of_a_spec_reads_no_secret_and_changes_nothing(machine: Machine) ->
     deploy(machine, spec)
     wait_served(machine, "spying")
     before = pid(machine)
+    for path in re.findall(r"'(/[a-z][^']+)'|`([$]{data}/[^`]+)`", SPY):  # else a refusal says nothing
+        there = "".join(path).replace("${data}", "/var/lib/timewright")
+        machine.run("test", "-e", os.path.dirname(there) if "/evil" in there else there)  # noqa: PTH120
     tried = execute(machine, "spying", "spying", before)
     assert tried.pop("temporary") == "done", tried
     assert set(tried.values()) <= {"EACCES", "EPERM", "ENOENT", "EROFS", "ESRCH", "ECONNREFUSED"}, tried
@@ -291,7 +295,58 @@ def test_an_upgrade_swaps_the_program_and_keeps_what_is_deployed(machine: Machin
     assert after in machine.shell(f"tr '\\0' ' ' < /proc/{pid(machine)}/cmdline")
     wait_served(machine, "hello")
     assert execute(machine, "hello", "hello", "Zoe") == "Hello Zoe"
+
+
+def links(machine: Machine) -> tuple[str, ...]:
+    return tuple(
+        machine.run("readlink", f"/opt/timewright/{name}").strip() for name in ("current", "previous")
+    )
+
+
+def test_installing_the_same_again_changes_nothing_and_keeps_the_way_back(machine: Machine) -> None:
+    before, runs = links(machine), (pid(machine), pid(machine, "timewright-worker"))
     assert "installed already" in machine.shell("/root/next/install")
+    assert links(machine) == before
+    assert (pid(machine), pid(machine, "timewright-worker")) == runs
+    for version in before:
+        machine.run("test", "-e", f"/opt/timewright/{version}/.complete")
+
+
+def test_an_upgrade_that_was_cut_short_is_finished_by_the_next_one(machine: Machine) -> None:
+    """The link was swapped, and nothing was restarted: both units run the version before."""
+    new, old = links(machine)
+    machine.run("ln", "-sfn", old, "/opt/timewright/current")
+    machine.run("systemctl", "restart", "timewright", "timewright-worker")
+    machine.run("ln", "-sfn", new, "/opt/timewright/current")
+    assert "installed already" in machine.shell("/root/next/install")
+    for unit in ("timewright", "timewright-worker"):
+        assert new in machine.shell(f"tr '\\0' ' ' < /proc/{pid(machine, unit)}/cmdline"), unit
+    assert links(machine) == (new, old)
+    machine.run("test", "-e", f"/opt/timewright/{old}/.complete")
+    wait_served(machine, "hello")
+
+
+def test_an_upgrade_whose_units_do_not_start_says_so_and_the_next_one_repairs_it(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/timewright.service.d/no.conf", "[Service]\nExecStartPre=/bin/false\n")
+    machine.shell("cp -r /root/next /root/third; echo '# newer' >> /root/third/timewright.service")
+    said = machine.shell("/root/third/install 2>&1", check=False)
+    assert "not started: timewright" in said
+    assert "Back to the one before" in said
+    _, old = links(machine)
+    machine.run("test", "-e", f"/opt/timewright/{old}/.complete")
+    machine.shell("rm -r /etc/systemd/system/timewright.service.d")
+    machine.run("/root/third/install")
+    wait_served(machine, "hello")
+    assert links(machine)[1] == old
+    machine.run("rm", "-r", "/root/third")
+
+
+def test_a_unit_that_a_person_disabled_stays_disabled(machine: Machine) -> None:
+    machine.run("systemctl", "disable", "--quiet", "timewright-worker")
+    machine.shell("/root/next/install")
+    assert machine.run("systemctl", "is-enabled", "timewright-worker", check=False).strip() == "disabled"
+    machine.run("systemctl", "enable", "--quiet", "timewright-worker")
+    wait_served(machine, "hello")
 
 
 def test_the_journal_tells_the_whole_life_without_a_traceback_or_a_secret(machine: Machine) -> None:
@@ -299,6 +354,12 @@ def test_the_journal_tells_the_whole_life_without_a_traceback_or_a_secret(machin
     assert "Traceback" not in told
     assert "panicked" not in told
     assert "canary-of-the-deploy-key" not in told
+
+
+def is_others(path: str) -> bool:
+    """The folder of links that enable units, and that of the test's own Temporal."""
+    folder = "/etc/systemd/system/multi-user.target.wants"
+    return path == folder or (path.startswith(folder) and "timewright" not in path)
 
 
 def test_uninstalling_leaves_the_data_and_purging_leaves_nothing(machine: Machine) -> None:
@@ -309,12 +370,9 @@ def test_uninstalling_leaves_the_data_and_purging_leaves_nothing(machine: Machin
         "/etc/timewright",
         "/srv/timewright",
         "/root/next",
-        "/etc/systemd/system/multi-user",
     )
-    assert [path for path in sorted(left) if not path.startswith(kept)] == []
+    assert [path for path in sorted(left) if not path.startswith(kept) and not is_others(path)] == []
     machine.run("/root/next/uninstall", "--purge")
     left = files(machine) - machine.before
-    assert [
-        path for path in sorted(left) if not path.startswith(("/root/next", "/etc/systemd/system/multi-user"))
-    ] == []
+    assert [path for path in sorted(left) if not path.startswith("/root/next") and not is_others(path)] == []
     assert "timewright" not in machine.shell("getent passwd; getent group")
