@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from timewright.core.state import Health, Status
 
+from tests.edge.test_worker_client import hangs, never_ends
 from tests.test_reconcile import PlainWorker, _bench
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -78,21 +79,10 @@ async def test_a_host_that_says_yes_and_serves_another_release_is_never_called_h
         await liar.stop()
 
 
-async def hangs(writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
-
-
 async def redirects(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 302 X\r\nlocation: /workflows/reload\r\ncontent-length: 0\r\n\r\n")
     await writer.drain()
     writer.close()
-
-
-async def never_ends(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n")
-    while True:
-        writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
-        await writer.drain()
 
 
 async def fails(writer: asyncio.StreamWriter) -> None:

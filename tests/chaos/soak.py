@@ -31,7 +31,7 @@ from temporalio.client import Client
 from tests.chaos import checks
 from tests.chaos.gauges import Sample, Verdict, judge, medians, sample
 from tests.chaos.loop import Loop
-from tests.e2e.host import REPO, Host, TemporalServer, running_host
+from tests.e2e.host import REPO, Host, TemporalServer, quickly_drained, running_host
 
 _SAMPLE_S = 5.0
 _FAULT_S = 25.0  # seconds between two faults, about
@@ -189,24 +189,18 @@ def _write(path: Path, soak: Soak, seed: int, minutes: float, verdicts: list[Ver
 async def main() -> int:
     minutes, seed = float(os.environ.get("SOAK_MINUTES", "60")), int(os.environ.get("SEED", "8"))
     print(f"SOAK_MINUTES={minutes:g} SEED={seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="timewright-soak-") as home:
-        server = TemporalServer(
-            Path(home),
-            matching__wv__VersionDrainageStatusVisibilityGracePeriod='"2s"',
-            matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
-        )
-        server.start()
+    with (
+        tempfile.TemporaryDirectory(prefix="timewright-soak-") as home,
+        quickly_drained(Path(home)) as server,
+        running_host(Path(home) / "host", server.address) as host,
+    ):
+        soak = Soak(host, server, await Client.connect(server.address), seed)
+        verdicts, problem = [], ""
         try:
-            with running_host(Path(home) / "host", server.address) as host:
-                soak = Soak(host, server, await Client.connect(server.address), seed)
-                verdicts, problem = [], ""
-                try:
-                    verdicts = await soak.run(minutes)
-                except AssertionError as error:
-                    problem = str(error)
-                    verdicts = judge(soak.samples) if len(soak.samples) >= 3 else []
-        finally:
-            server.stop()
+            verdicts = await soak.run(minutes)
+        except AssertionError as error:
+            problem = str(error)
+            verdicts = judge(soak.samples) if len(soak.samples) >= 3 else []
     _write(REPO / "bench" / "soak.json", soak, seed, minutes, verdicts, problem)
     for one in verdicts:
         word = "flat" if one.holds else "GROWS"

@@ -107,6 +107,21 @@ class TemporalServer:
             self._process = None
 
 
+@contextmanager
+def quickly_drained(home: Path) -> Iterator[TemporalServer]:
+    """A server that says "drained" within seconds, and not within minutes: old versions don't pile up."""
+    server = TemporalServer(
+        home,
+        matching__wv__VersionDrainageStatusVisibilityGracePeriod='"2s"',
+        matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 class Host:
     """One timewright host: a source folder, a data directory, and the processes on them."""
 

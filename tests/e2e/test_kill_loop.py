@@ -15,7 +15,7 @@ from temporalio.client import Client
 from timewright.edge.failpoint import POINTS
 
 from tests.chaos.loop import REACHED_BY, Loop, run
-from tests.e2e.host import Host, TemporalServer, running_host
+from tests.e2e.host import Host, TemporalServer, quickly_drained, running_host
 
 #: Points of other parts, with kill tests of their own: who follows a repository (test_git_faults), who tells
 #: (tests/test_notify.py), a revert after a crash (test_operate). `parse-` is followed by a file's name.
@@ -29,15 +29,8 @@ ELSEWHERE = {
 
 @pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
-    """A server that says "drained" within seconds, so that old versions don't pile up."""
-    server = TemporalServer(
-        tmp_path_factory.mktemp("temporal"),
-        matching__wv__VersionDrainageStatusVisibilityGracePeriod='"2s"',
-        matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
-    )
-    server.start()
-    yield server
-    server.stop()
+    with quickly_drained(tmp_path_factory.mktemp("temporal")) as server:
+        yield server
 
 
 @pytest.fixture

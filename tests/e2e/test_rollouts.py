@@ -24,7 +24,15 @@ from timewright.edge.deployments import Deployments, TemporalAwayError
 from timewright.edge.temporal import Temporal
 from timewright.rollflow import RolloutFlow
 
-from tests.e2e.host import REPO, Host, TemporalServer, run_workflow, running_host, until_async
+from tests.e2e.host import (
+    REPO,
+    Host,
+    TemporalServer,
+    quickly_drained,
+    run_workflow,
+    running_host,
+    until_async,
+)
 from tests.e2e.specs import WORKER
 
 
@@ -72,15 +80,8 @@ async def finish(handle: WorkflowHandle[Any, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
-    """A server that says "drained" within seconds, and not within minutes."""
-    server = TemporalServer(
-        tmp_path_factory.mktemp("temporal"),
-        matching__wv__VersionDrainageStatusVisibilityGracePeriod='"2s"',
-        matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
-    )
-    server.start()
-    yield server
-    server.stop()
+    with quickly_drained(tmp_path_factory.mktemp("temporal")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -140,6 +140,8 @@ class Machine:
 
     def stop(self) -> None:
         if self._nspawn is not None and self._nspawn.poll() is None:
+            if (init := self._init()) is not None:
+                os.kill(init, signal.SIGKILL)  # the container's own, which outlives nspawn
             os.killpg(self._nspawn.pid, signal.SIGKILL)
             self._nspawn.wait()
         shutil.rmtree(self._home, ignore_errors=True)
