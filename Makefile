@@ -31,7 +31,9 @@ test: setup ## lint, types and the tests that need no server
 
 e2e: setup temporal ## the same against a real Temporal server
 	export TEMPORAL_CLI="$$(command -v temporal)"; \
-	  pytest -q -m "e2e and not quiet" -n 3 --dist worksteal; pytest -q -m "e2e and quiet"
+	  pytest -q -m "e2e and not quiet" -n 3 --dist worksteal || { [ $$? = 1 ] && echo "once more, one by one: what failed" && \
+	    pytest -q -m "e2e and not quiet" --last-failed --last-failed-no-failures none; }; \
+	  pytest -q -m "e2e and quiet"
 	cd worker && TEMPORAL_CLI="$$(command -v temporal)" node --test --test-timeout=300000 dist/test/temporal.test.js
 
 systemd: wheel temporal ## a host's life on a booted Debian, in a container: install, kill, reboot, upgrade (as root)

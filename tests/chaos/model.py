@@ -74,6 +74,9 @@ class Workflow:
             return ()
         if self.word is None:
             return ("UNDEPLOYED", "")
+        if self.fault == UNLOADABLE:
+            # Linked when its daemon died, it is live at the next start, and is reverted as what is bad.
+            return ("DEPLOYMENT_FAILED", "ROLLED_BACK")
         return ("DEPLOYMENT_FAILED",) if self.fault else ("DEPLOYED",)
 
 
