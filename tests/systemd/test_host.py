@@ -30,6 +30,7 @@ TEMPORAL = "/temporal/temporal"
 SERVER = f"{TEMPORAL} server start-dev --headless --log-level error --db-filename /root/temporal.db"
 SPECS = "/srv/timewright/specs"
 SETTINGS = "/etc/timewright/timewright.toml"
+UNITS = ("timewright", "timewright-worker")
 
 SPY = """
 import * as fs from 'node:fs';
@@ -169,12 +170,25 @@ def files(machine: Machine) -> set[str]:
 # the life --------------------------------------------------------------------------------------
 
 
+def without(machine: Machine, verb: str) -> str:
+    """A PATH on which `systemctl VERB` fails, and all else is as ever."""
+    script = f'#!/bin/sh\n[ "$1" != {verb} ] || exit 1\nexec /usr/bin/systemctl "$@"\n'
+    machine.write(f"/root/without-{verb}/systemctl", script)
+    machine.run("chmod", "755", f"/root/without-{verb}/systemctl")
+    return f"PATH=/root/without-{verb}:$PATH"
+
+
 def test_the_package_is_installed_without_network_and_nothing_is_started(machine: Machine) -> None:
-    machine.before = files(machine)
+    """By the second run: the first one ends between the swap and the last thing that it does."""
     machine.run("systemctl", "enable", "--quiet", "--now", "temporal")
+    machine.before = files(machine)
+    said = machine.shell(f"cd /dist/{PACKAGE.name} && {without(machine, 'enable')} ./install", check=False)
+    assert "Next: " not in said
+    assert machine.show("timewright", "UnitFileState") == "disabled"
     said = machine.shell(f"cd /dist/{PACKAGE.name} && ./install")
-    assert "is installed. Next:" in said
-    for unit in ("timewright", "timewright-worker"):
+    assert "Next: " in said
+    assert "Back" not in said
+    for unit in UNITS:
         assert machine.show(unit, "UnitFileState") == "enabled"
         assert machine.show(unit, "ActiveState") == "inactive"
     machine.write("/etc/timewright/credentials/deploy-key", "canary-of-the-deploy-key\n")
@@ -225,7 +239,7 @@ def test_code_of_a_spec_reads_no_secret_and_changes_nothing(machine: Machine) ->
     assert execute(machine, "hello", "hello", "Ada") == "Hello Ada"
 
 
-@pytest.mark.parametrize("unit", ["timewright", "timewright-worker"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_a_killed_unit_is_started_again_and_all_is_served(machine: Machine, unit: str) -> None:
     # With the old control groups of these machines systemd hears in no container that a group is empty.
     machine.write(f"/etc/systemd/system/{unit}.service.d/stop.conf", "[Service]\nTimeoutStopSec=2\n")
@@ -292,7 +306,7 @@ def test_an_upgrade_swaps_the_program_and_keeps_what_is_deployed(machine: Machin
     machine.run("/root/next/install")
     after = machine.run("readlink", "/opt/timewright/current").strip()
     assert after != before
-    assert after in machine.shell(f"tr '\\0' ' ' < /proc/{pid(machine)}/cmdline")
+    assert {runs(machine, unit) for unit in UNITS} == {after}
     wait_served(machine, "hello")
     assert execute(machine, "hello", "hello", "Zoe") == "Hello Zoe"
 
@@ -303,13 +317,33 @@ def links(machine: Machine) -> tuple[str, ...]:
     )
 
 
+def runs(machine: Machine, unit: str) -> str:
+    """The version that a unit's process is of."""
+    line = machine.shell(f"tr '\\0' '\\n' < /proc/{pid(machine, unit)}/cmdline")
+    found = re.search("^/opt/timewright/([^/]+-[^/]+)/", line, re.MULTILINE)
+    assert found is not None, line
+    return found[1]
+
+
 def test_installing_the_same_again_changes_nothing_and_keeps_the_way_back(machine: Machine) -> None:
-    before, runs = links(machine), (pid(machine), pid(machine, "timewright-worker"))
+    before, pids = links(machine), (pid(machine), pid(machine, "timewright-worker"))
     assert "installed already" in machine.shell("/root/next/install")
     assert links(machine) == before
-    assert (pid(machine), pid(machine, "timewright-worker")) == runs
+    assert (pid(machine), pid(machine, "timewright-worker")) == pids
     for version in before:
         machine.run("test", "-e", f"/opt/timewright/{version}/.complete")
+
+
+def test_the_way_back_that_is_printed_leads_back_and_forth_again(machine: Machine) -> None:
+    new, old = links(machine)
+    machine.shell(machine.run("/root/next/install").partition("Back to the one before:")[2])
+    assert {runs(machine, unit) for unit in UNITS} == {old}
+    wait_served(machine, "hello")
+    machine.shell(f"/dist/{PACKAGE.name}/install")
+    machine.run("test", "-e", f"/opt/timewright/{new}/.complete")
+    machine.run("/root/next/install")
+    assert links(machine) == (new, old)
+    wait_served(machine, "hello")
 
 
 def test_an_upgrade_that_was_cut_short_is_finished_by_the_next_one(machine: Machine) -> None:
@@ -318,34 +352,39 @@ def test_an_upgrade_that_was_cut_short_is_finished_by_the_next_one(machine: Mach
     machine.run("ln", "-sfn", old, "/opt/timewright/current")
     machine.run("systemctl", "restart", "timewright", "timewright-worker")
     machine.run("ln", "-sfn", new, "/opt/timewright/current")
+    assert {runs(machine, unit) for unit in UNITS} == {old}
     assert "installed already" in machine.shell("/root/next/install")
-    for unit in ("timewright", "timewright-worker"):
-        assert new in machine.shell(f"tr '\\0' ' ' < /proc/{pid(machine, unit)}/cmdline"), unit
+    assert {runs(machine, unit) for unit in UNITS} == {new}
     assert links(machine) == (new, old)
     machine.run("test", "-e", f"/opt/timewright/{old}/.complete")
     wait_served(machine, "hello")
 
 
-def test_an_upgrade_whose_units_do_not_start_says_so_and_the_next_one_repairs_it(machine: Machine) -> None:
+def test_an_upgrade_whose_unit_does_not_start_says_so_and_the_next_one_repairs_it(machine: Machine) -> None:
     machine.write("/etc/systemd/system/timewright.service.d/no.conf", "[Service]\nExecStartPre=/bin/false\n")
     machine.shell("cp -r /root/next /root/third; echo '# newer' >> /root/third/timewright.service")
-    said = machine.shell("/root/third/install 2>&1", check=False)
-    assert "not started: timewright" in said
-    assert "Back to the one before" in said
-    _, old = links(machine)
+    said = machine.shell("/root/third/install 2>&1; echo ended with $?")
+    assert said.index("Back to the one before") < said.index("Error: not started: timewright\n")
+    assert "ended with 1" in said
+    new, old = links(machine)
+    assert runs(machine, "timewright-worker") == new, "the other one is not held up"
     machine.run("test", "-e", f"/opt/timewright/{old}/.complete")
     machine.shell("rm -r /etc/systemd/system/timewright.service.d")
     machine.run("/root/third/install")
+    assert {runs(machine, unit) for unit in UNITS} == {new}
+    assert links(machine) == (new, old)
     wait_served(machine, "hello")
-    assert links(machine)[1] == old
     machine.run("rm", "-r", "/root/third")
 
 
-def test_a_unit_that_a_person_disabled_stays_disabled(machine: Machine) -> None:
-    machine.run("systemctl", "disable", "--quiet", "timewright-worker")
+def test_a_unit_that_a_person_disabled_and_stopped_stays_so(machine: Machine) -> None:
+    """The daemon: where that one is started, it wants the worker host."""
+    machine.run("systemctl", "disable", "--quiet", "--now", "timewright")
     machine.shell("/root/next/install")
-    assert machine.run("systemctl", "is-enabled", "timewright-worker", check=False).strip() == "disabled"
-    machine.run("systemctl", "enable", "--quiet", "timewright-worker")
+    assert machine.show("timewright", "UnitFileState") == "disabled"
+    assert machine.show("timewright", "ActiveState") == "inactive"
+    assert runs(machine, "timewright-worker") == links(machine)[0]
+    machine.run("systemctl", "enable", "--quiet", "--now", "timewright")
     wait_served(machine, "hello")
 
 
@@ -356,23 +395,20 @@ def test_the_journal_tells_the_whole_life_without_a_traceback_or_a_secret(machin
     assert "canary-of-the-deploy-key" not in told
 
 
-def is_others(path: str) -> bool:
-    """The folder of links that enable units, and that of the test's own Temporal."""
-    folder = "/etc/systemd/system/multi-user.target.wants"
-    return path == folder or (path.startswith(folder) and "timewright" not in path)
+def test_an_uninstall_that_can_not_disable_a_unit_says_so(machine: Machine) -> None:
+    said = machine.shell(f"{without(machine, 'disable')} /root/next/uninstall; echo ended with $?")
+    assert "ended with 1" in said
+    assert "gone" not in said
+    assert machine.show("timewright", "UnitFileState") == "enabled"
 
 
 def test_uninstalling_leaves_the_data_and_purging_leaves_nothing(machine: Machine) -> None:
     machine.run("/root/next/uninstall")
+    ours = ("/root/next", "/root/without-")
+    kept = ("/var/lib/timewright", "/etc/timewright", "/srv/timewright")
     left = files(machine) - machine.before
-    kept = (
-        "/var/lib/timewright",
-        "/etc/timewright",
-        "/srv/timewright",
-        "/root/next",
-    )
-    assert [path for path in sorted(left) if not path.startswith(kept) and not is_others(path)] == []
+    assert [path for path in sorted(left) if not path.startswith((*ours, *kept))] == []
     machine.run("/root/next/uninstall", "--purge")
     left = files(machine) - machine.before
-    assert [path for path in sorted(left) if not path.startswith("/root/next") and not is_others(path)] == []
+    assert [path for path in sorted(left) if not path.startswith(ours)] == []
     assert "timewright" not in machine.shell("getent passwd; getent group")
