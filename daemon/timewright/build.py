@@ -106,8 +106,10 @@ class Builder:
             raise SupersededError from None
         if sha256(data) != wanted.content:
             raise SupersededError
-        is_yaml = wanted.source.endswith((".yaml", ".yml"))
-        prepared = prepare(data, host, is_yaml=is_yaml, defaults=dict(wanted.defaults))
+        prepared = self.world.ready.take(wanted.digest, wanted.content, wanted.defaults)
+        if prepared is None:
+            is_yaml = wanted.source.endswith((".yaml", ".yml"))
+            prepared = prepare(data, host, is_yaml=is_yaml, defaults=dict(wanted.defaults))
         if prepared.digest != wanted.digest:
             raise SupersededError  # the host changed under our hands: other packages, other compilers
         return prepared

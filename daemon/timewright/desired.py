@@ -47,6 +47,14 @@ class _Unknown:
     blocked_by: str = ""
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What a file means, None when it changed meanwhile; and all that was made of it, where it is a spec."""
+
+    item: Wanted | Broken | None
+    prepared: Prepared | None = None
+
+
 class SourceReader:
     """Reads the source folder, again and again; asks the file system for names and stamps, and
     reads content only where those changed."""
@@ -178,7 +186,10 @@ class SourceReader:
             data = (await self._read_files([path])).get(path)
             if data is not None and self.world.sources.home(path) is not None:
                 in_folders[path] = data
-            parsed[path] = await asyncio.to_thread(self._parse_safely, path, one, data)
+            read = await asyncio.to_thread(self._parse_safely, path, one, data)
+            parsed[path] = read.item
+            if data is not None and read.prepared is not None:
+                self._keep(data, one, read.prepared)
         commits = await self.world.sources.commits(in_folders)
         for path, revision in commits.items():
             item = parsed[path]
@@ -188,7 +199,13 @@ class SourceReader:
         self.world.state.set_fact("parsing", crashes)
         return parsed
 
-    def _parse_safely(self, path: str, unknown: _Unknown, data: bytes | None) -> Wanted | Broken | None:
+    def _keep(self, data: bytes, unknown: _Unknown, prepared: Prepared) -> None:
+        """For the build, where one is to come."""
+        record = self.world.records.get(prepared.spec.workflow_id)
+        if record is None or record.applied != prepared.digest:
+            self.world.ready.keep(data, unknown.digest, unknown.defaults or (), prepared)
+
+    def _parse_safely(self, path: str, unknown: _Unknown, data: bytes | None) -> _Read:
         """A bug that one spec brings out is that spec's problem, not everybody's."""
         failpoint(f"parse-{Path(path).stem}")
         try:
@@ -198,26 +215,26 @@ class SourceReader:
             problem = Problem(
                 "(document)", f"timewright failed on it: {type(error).__name__}", "please report this"
             )
-            return Broken(path, unknown.digest, Reason.INTERNAL_ERROR, (problem,))
+            return _Read(Broken(path, unknown.digest, Reason.INTERNAL_ERROR, (problem,)))
 
-    def _parse(self, path: str, unknown: _Unknown, data: bytes | None) -> Wanted | Broken | None:
-        """What a file means; None when it changed meanwhile."""
+    def _parse(self, path: str, unknown: _Unknown, data: bytes | None) -> _Read:
+        """What a file means; nothing when it changed meanwhile."""
         digest, defaults = unknown.digest, unknown.defaults
         host, is_yaml = self.world.host, path.endswith((".yaml", ".yml"))
         if data is None or sha256(data) != digest:
-            return None
+            return _Read(None)
         if defaults is None:
             workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=host.limits)
-            return refused(path, digest, unknown.blocked_by, workflow_id)
+            return _Read(refused(path, digest, unknown.blocked_by, workflow_id))
         try:
             prepared = prepare(data, host, is_yaml=is_yaml, defaults=dict(defaults))
-            return wanted_of(prepared, path, digest, defaults)
+            return _Read(wanted_of(prepared, path, digest, defaults), prepared)
         except UnreadableError as error:
-            return _Unreadable(path, digest, error.reason, error.problems)
+            return _Read(_Unreadable(path, digest, error.reason, error.problems))
         except DeployError as error:
             workflow_id = peek_workflow_id(data, is_yaml=is_yaml, limits=host.limits)
             problems = error.problems or (Problem("", error.message, error.hint),)
-            return Broken(path, digest, error.reason, problems, workflow_id)
+            return _Read(Broken(path, digest, error.reason, problems, workflow_id))
 
     def _is_settling(self, path: str, digest: str, parsed: Wanted | Broken) -> bool:
         """Text that is no document may be half of one: it gets a grace time, and quietly."""

@@ -399,6 +399,8 @@ class Service:
                 wait = _PASS_RETRY[0]
                 self.systemd.ready()
                 self.systemd.status(_one_line(reconciler.world))
+                if not reconciler.busy():
+                    reconciler.world.ready.clear()
                 if worked and not report.actions and not reconciler.busy():
                     memory.give_back()
                 worked = bool(report.actions or reconciler.busy())

@@ -17,7 +17,7 @@ from timewright.core.deployments import deployment_name
 from timewright.core.digest import SHORT
 from timewright.core.earlier import earlier_release
 from timewright.core.names import id_problem
-from timewright.core.prepare import Host
+from timewright.core.prepare import Host, Ready
 from timewright.core.rollout import Strategy, rollout_of
 from timewright.core.state import Health, Pin, Pinned, Record, Status, Suspension
 from timewright.core.stored import shaped
@@ -86,6 +86,7 @@ class World:
     rolling: dict[str, tuple[Health, str]] = field(default_factory=dict)
     coming: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))  # deploys on their way
     pooled_at: dict[Key, float] = field(default_factory=dict)  # when each got its last version (monotonic)
+    ready: Ready = field(default_factory=Ready)  # read to be planned, not yet built
     settings_problem: str = ""  # why the settings on disk are not the ones in force
     pulse: Callable[[], None] = lambda: None  # to be called by work that takes its time: it goes on
     _commits: dict[str, Commit] = field(default_factory=dict)

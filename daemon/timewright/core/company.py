@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from timewright.core.digest import canonical, sha256
 from timewright.core.sources import DECLARATIONS, Sources
-from timewright.core.spec import Spec
-from timewright.core.syntax import Module, has_unnamed_import
-from timewright.core.tsconfig import Options
+from timewright.core.syntax import Module
+
+if TYPE_CHECKING:
+    from timewright.core.spec import Spec
+    from timewright.core.tsconfig import Options
 
 #: Options that name places, or have more than one .js and its map written for a file.
 _OF_PLACES: Final = frozenset(
@@ -32,42 +34,38 @@ def company(spec: Spec, options: Options) -> str:
     """A key: specs of the same one, with the same packages installed, may be checked in one program. '' for
     a spec that must be checked alone."""
     others = any(path.endswith(DECLARATIONS) for path in spec.files)
+    packages = spec.mixes
     if (
         others
+        or packages is None
         or spec.root != "src"
         or _OF_PLACES & {name for name, value in options.options.items() if value}
+        or spec.package.get("name") in packages
     ):
         return ""
-    packages = _packages(spec)
-    if packages is None or spec.package.get("name") in packages:
-        return ""
-    about = [dict(options.options), spec.package.get("type"), sorted(packages)]
-    return sha256(canonical(about))
+    return sha256(canonical([dict(options.options), spec.package.get("type"), list(packages)]))
 
 
-def _packages(spec: Spec) -> frozenset[str] | None:
-    """What all reached files import from packages; None when one of them must not be with others."""
-    sources = Sources(spec.files)
+def mixes(sources: Sources, reached: Iterable[str]) -> tuple[str, ...] | None:
+    """What the reached files of a spec import from packages, sorted; None when one of them must not be in a
+    program with other specs' files."""
     found: set[str] = set()
-    for path in spec.reached:
-        text = spec.files[path]
+    reached = frozenset(reached)
+    for path in reached:
+        text = sources.files[path]
         if not path.endswith(".ts") or _FOR_OTHERS.search(text):
             return None
         module = sources.module(path)
-        if module.broken or not _is_module(module) or has_unnamed_import(module.root):
+        if module.broken or not _is_module(module) or module.unnamed:
             return None
-        for said in _said(module):
+        for said in {item.specifier for item in module.references}:
             if not any(f"{quote}{said}{quote}" in text for quote in "'\""):
                 return None  # written with escapes: who knows what the compiler makes of it
             if _PACKAGE.fullmatch(said):
                 found.add(said)
-            elif sources.resolve(path, said) not in spec.reached:
+            elif not said.startswith(".") or sources.resolve(path, said) not in reached:
                 return None
-    return frozenset(found)
-
-
-def _said(module: Module) -> Iterable[str]:
-    return {item.specifier for item in module.references}
+    return tuple(sorted(found))
 
 
 def _is_module(module: Module) -> bool:

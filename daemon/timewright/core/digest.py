@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from timewright.core.spec import Spec
+if TYPE_CHECKING:
+    from timewright.core.spec import Spec
 
 #: A release's short id: the first characters of its digest. 48 bits: a clash within one workflow's
 #: few releases is out of reach, and the receipt holds the whole digest all the same.

@@ -19,6 +19,8 @@ from timewright.core.sources import DECLARATIONS, is_code
 from timewright.core.spec import Spec, package_text, read_spec
 from timewright.core.tsconfig import Options, compiler_options, render
 
+_Defaults = tuple[tuple[str, Any], ...]
+
 #: Raised when the layout of a release changes, so that a new version of timewright makes new ones.
 RELEASE_FORMAT: Final = 2
 
@@ -69,6 +71,33 @@ class Prepared:
     def tsconfig(self) -> str:
         """The release's tsconfig.json."""
         return render(self.options, _inputs(self.spec))
+
+
+class Ready:
+    """What was prepared to be planned, kept for the build that mostly follows at once: reading the syntax is
+    half of what a deploy costs us. Bounded: what isn't kept is prepared again. `limit`: bytes of specs."""
+
+    def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
+        self._left = self._limit = limit
+        self._kept: dict[str, tuple[int, str, _Defaults, Prepared]] = {}
+
+    def keep(self, data: bytes, content: str, defaults: _Defaults, prepared: Prepared) -> None:
+        """`content`: the digest of `data`, which with `defaults` came to this. The earliest stay, where there
+        are too many: they are built first."""
+        self.take(prepared.digest, "", ())
+        if len(data) <= self._left:
+            self._left -= len(data)
+            self._kept[prepared.digest] = (len(data), content, defaults, prepared)
+
+    def take(self, digest: str, content: str, defaults: _Defaults) -> Prepared | None:
+        """What is kept for a release, once; None where it was made of something else, or isn't there."""
+        size, made_of, given, prepared = self._kept.pop(digest, (0, "", (), None))
+        self._left += size
+        return prepared if (made_of, given) == (content, defaults) else None
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._left = self._limit
 
 
 def prepare(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from timewright.core.aliases import Aliases
+from timewright.core.company import mixes
 from timewright.core.deploy import Deploy, DeployReader, kind_of
 from timewright.core.document import Document, Limits, Path, parse, show
 from timewright.core.entries import ROLES, Entries, find_entries, resolve_named
@@ -41,7 +42,7 @@ class Spec:
     `workflows`, `activities`, `worker`: entry files, None when the spec has none. `root`: the folder
     that dist/ mirrors, 'src' or '.'. `reached`: the files that the entry points lead to; `packages`:
     the packages that those import. `workflow_types`, `activity_names`: exported functions, by syntax.
-    `isolation`: 'shared' or 'process'; `own` says why the latter.
+    `isolation`: 'shared' or 'process'; `own` says why the latter. `mixes`: as `company.mixes` found.
     """
 
     workflow_id: str
@@ -63,6 +64,7 @@ class Spec:
     packages: tuple[str, ...] = ()
     isolation: str = "shared"
     own: str = ""
+    mixes: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -342,6 +344,7 @@ class _Reader:
         self._take(entries)
         self._check_code(sources, entries, deploy)
         reached = sources.reachable(*entries.all)
+        own_files = [path for path in reached if path in files]
         queue = entries.queue
         if queue is not None and (message := name_problem(queue)):
             self.code_problem(entries.worker or "", f"taskQueue {message}")
@@ -361,10 +364,11 @@ class _Reader:
             configs=dict(sorted(configs.items())),
             lock=lock,
             root=_root(reached),
-            reached=tuple(sorted(path for path in reached if path in files)),
+            reached=tuple(sorted(own_files)),
             packages=sources.packages(reached),
             isolation="process" if entries.own else "shared",
             own=entries.own,
+            mixes=mixes(sources, own_files),
             warnings=tuple(self.warnings),
         )
 

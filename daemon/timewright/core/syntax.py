@@ -48,7 +48,8 @@ class Module:
 
     `functions`: names of exported async (or Promise-returning) functions; `values`: other exported
     values. `reexports`: (specifier, exported name, original name), `*` for all.
-    `references`: every module that the file names, in order.
+    `references`: every module that the file names, in order. `unnamed`: a call imports what no plain string
+    names: a compiler may see through `` import(`x`) ``, and `references` doesn't.
     `broken`: the parser met an error, so the lists may be incomplete; the compiler says where.
     """
 
@@ -58,6 +59,7 @@ class Module:
     values: tuple[str, ...]
     reexports: tuple[tuple[str, str, str], ...]
     references: tuple[Reference, ...]
+    unnamed: bool
     constants: Mapping[str, Node]
     broken: bool
     has_default: bool
@@ -67,29 +69,21 @@ def read_module(path: str, text: str) -> Module:
     """Parse one file. Never raises: what can't be parsed is `broken`."""
     kind = ".tsx" if path.endswith((".tsx", ".jsx")) else ".ts"
     root = _PARSERS[kind].parse(text.encode("utf-8")).root_node
-    return _Reader().read(root, _references(root))
+    return _Reader().read(root, *_references(root))
 
 
-def _references(root: Node) -> tuple[Reference, ...]:
-    """Not by a query of tree-sitter's: that takes quadratic time on code that is wide and wrong."""
-    found = []
+def _references(root: Node) -> tuple[tuple[Reference, ...], bool]:
+    """Those with a plain name, and whether a call has none. Not by a query of tree-sitter's: that takes
+    quadratic time on code that is wide and wrong."""
+    found, unnamed = [], False
     for node in all_nodes(root):
-        if node.type in _NAMING:
-            kind, named = _NAMING[node.type](node)
+        if (type_ := node.type) in _NAMING:
+            kind, named = _NAMING[type_](node)
             if named is not None and named.type == "string":
                 found.append(Reference(string(named), named.start_point.row + 1, kind))
-    return tuple(found)
-
-
-def has_unnamed_import(root: Node) -> bool:
-    """Whether a call imports what no plain string names: a compiler may see through `` import(`x`) ``, and
-    `references` doesn't."""
-    for node in all_nodes(root):
-        if node.type == "call_expression":
-            kind, named = _call_source(node)
-            if kind and (named is None or named.type != "string"):
-                return True
-    return False
+            elif kind and type_ == "call_expression":
+                unnamed = True
+    return tuple(found), unnamed
 
 
 def _statement_source(node: Node) -> tuple[str, Node | None]:
@@ -152,7 +146,7 @@ class _Reader:
         self.local_exports: list[tuple[str, str]] = []
         self.has_default = False
 
-    def read(self, root: Node, references: tuple[Reference, ...]) -> Module:
+    def read(self, root: Node, references: tuple[Reference, ...], unnamed: bool) -> Module:
         for node in root.named_children:
             self._statement(node)
         by_name = {local: (item, name) for item in self.imports for local, name in item.names.items()}
@@ -171,6 +165,7 @@ class _Reader:
             tuple(self.values),
             tuple(self.reexports),
             references,
+            unnamed,
             self.constants,
             root.has_error,
             self.has_default,
