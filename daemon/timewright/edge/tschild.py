@@ -66,6 +66,7 @@ class Child:
     places: tuple[tuple[int, int], ...] = ()  # the trees that it may read
     waiting: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
     snapshots: set[int] = field(default_factory=set)
+    kept: frozenset[int] = frozenset()
     anchor: int | None = None
     said: bytearray = field(default_factory=bytearray)
     number: int = 0
@@ -105,14 +106,31 @@ class Child:
         return await asyncio.shield(answer)
 
     async def open(self, config: Path) -> tuple[int, Mapping[str, Any] | None]:
-        """Open a project in a new snapshot: (snapshot, project), no project when there is no such file."""
-        answer = await self.ask("createSnapshot", {"openProjects": [str(config)], "ensurePrograms": True})
+        """Open a project in a new snapshot: (snapshot, project), no project when there is no such file.
+
+        Beside the anchor, where there is one: what that has read of the SDK is found there, and everything
+        else is read as it is now.
+        """
+        changes = {"openProjects": [str(config)], "ensurePrograms": [str(config)]}
+        if self.anchor is None:
+            answer = await self.ask("createSnapshot", changes)
+        else:
+            answer = await self.ask("updateSnapshot", {"snapshot": self.anchor, "changes": changes})
         mine = (item for item in answer["projects"] if item.get("configFileName") == str(config))
         return answer["snapshot"], next(mine, None)
 
+    def keep(self, snapshots: frozenset[int]) -> None:
+        """These stay, whatever is let go of."""
+        self.kept = snapshots
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether nothing is open but what is to stay."""
+        return self.snapshots == {self.anchor} | self.kept
+
     async def release(self) -> None:
-        """Let go of every snapshot but the anchor's."""
-        for snapshot in sorted(self.snapshots - {self.anchor}):
+        """Let go of every snapshot but the anchor's, and what is kept."""
+        for snapshot in sorted(self.snapshots - self.kept - {self.anchor}):
             self.snapshots.discard(snapshot)
             await self.ask("release", {"snapshot": snapshot})
 

@@ -114,6 +114,21 @@ class Job:
         snapshot, project = await child.open(self.config)
         if project is None:
             raise DeployError(Reason.INTERNAL_ERROR, "the release has no tsconfig.json")
+        checked = await self.judge(child, snapshot, project, lane, start, self)
+        await child.release()
+        return checked
+
+    async def judge(
+        self,
+        child: Child,
+        snapshot: int,
+        project: Mapping[str, Any],
+        lane: str,
+        start: float,
+        target: Job,
+    ) -> Checked:
+        """Check what the child has open, and write what it emits for `target`: the same release, where it is
+        built."""
         about = {"snapshot": snapshot, "project": project["id"]}
 
         async def ask(method: str) -> Any:
@@ -122,8 +137,8 @@ class Job:
         problems = self.outside(await ask("getSourceFileNames")) or await self._diagnose(ask)
         checked = time.perf_counter()
         if not problems:
-            problems = await self._emit(ask, bool(project["parsedCommandLine"]["options"].get("declaration")))
-        await child.release()
+            declaration = bool(project["parsedCommandLine"]["options"].get("declaration"))
+            problems = await self._emit(ask, declaration, target)
         return Checked(problems, lane, _ms(start, checked), _ms(checked, time.perf_counter()))
 
     async def _diagnose(self, ask: Callable[[str], Awaitable[Any]]) -> tuple[Problem, ...]:
@@ -137,7 +152,9 @@ class Job:
             return self._tidy(config + general)
         return self._tidy(config + (await ask("getSemanticDiagnostics") or []))
 
-    async def _emit(self, ask: Callable[[str], Awaitable[Any]], declaration: bool) -> tuple[Problem, ...]:
+    async def _emit(
+        self, ask: Callable[[str], Awaitable[Any]], declaration: bool, target: Job
+    ) -> tuple[Problem, ...]:
         if declaration and (found := await ask("getDeclarationDiagnostics")):
             return self._tidy(found)
         answer = await ask("emitToString")
@@ -146,7 +163,14 @@ class Job:
             return problems
         if answer.get("emitSkipped"):
             raise ChildGoneError("emit was skipped without a reason")
-        return self._keep({item["fileName"]: item["text"] for item in answer["outputFiles"]})
+        emitted = {item["fileName"]: item["text"] for item in answer["outputFiles"]}
+        here, there = f"{self.directory}/", f"{target.directory}/"
+        if here != there:
+            emitted = {
+                there + name.removeprefix(here) if name.startswith(here) else name: text
+                for name, text in emitted.items()
+            }
+        return target._keep(emitted)
 
     def _keep(self, emitted: Mapping[str, str]) -> tuple[Problem, ...]:
         """Write what the compiler would, if it is all in dist/."""

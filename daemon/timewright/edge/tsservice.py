@@ -29,6 +29,7 @@ from timewright.edge import files, process
 from timewright.edge.lines import Lines
 from timewright.edge.toolchain import readable
 from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits, tsc_binary
+from timewright.edge.tsedition import Editions
 from timewright.edge.tsjob import Checked, Job
 from timewright.edge.tstogether import Together
 
@@ -49,6 +50,7 @@ class _Lane:
 
     name: str
     child: Child | None = None
+    editions: Editions | None = None
     since: float | None = None
     closer: asyncio.TimerHandle | None = None
 
@@ -74,6 +76,8 @@ class TypeScriptService:
         self._line = asyncio.Semaphore(_WAITING)
         self._lines = Lines(self._lane, self._judge, most=_MOST, few=_FEW)
         self._background: set[asyncio.Task[None]] = set()
+        self._jobs = 0  # under way, or waiting
+        self._kept = 0  # places made for editions
         self.crashes = 0  # children that were lost in the middle of a job
         self._started = False
         self._starting = asyncio.Lock()
@@ -142,12 +146,16 @@ class TypeScriptService:
             checked = await self._lines.wait((key, job.modules[0]), job)
             if checked is not None:
                 return checked
-        async with self._lane() as lane:
-            for attempt in (1, 2):
-                try:
-                    return await self._attempt(lane, job)
-                except ChildGoneError as error:
-                    await self._after_crash(lane, error, last=attempt == 2)
+        self._jobs += 1
+        try:
+            async with self._lane() as lane:
+                for attempt in (1, 2):
+                    try:
+                        return await self._attempt(lane, job)
+                    except ChildGoneError as error:
+                        await self._after_crash(lane, error, last=attempt == 2)
+        finally:
+            self._jobs -= 1
         raise AssertionError("unreachable")
 
     async def _judge(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Checked | None]:
@@ -186,7 +194,7 @@ class TypeScriptService:
         guard = asyncio.create_task(self._guard(child))
         try:
             async with asyncio.timeout(self.limits.timeout):
-                return await job.warm(child, lane.name)
+                return await self._warm(lane, child, job)
         except TimeoutError:
             await self._drop(lane)
             raise DeployError(
@@ -196,6 +204,16 @@ class TypeScriptService:
             ) from None
         finally:
             guard.cancel()
+
+    async def _warm(self, lane: _Lane, child: Child, job: Job) -> Checked:
+        """By what is open of its workflow, if that is good; else by itself. Where others wait nothing is kept
+        open of it: they are many, and what is open is for who saves again and again."""
+        if lane.editions is not None:
+            with contextlib.suppress(OSError):
+                checked = await lane.editions.compile(job, lane.name, fresh=self._jobs == 1)
+                if checked is not None:
+                    return checked
+        return await job.warm(child, lane.name)
 
     async def _after_crash(self, lane: _Lane, error: ChildGoneError, *, last: bool) -> None:
         """Replace a dead child. The same release gets one more try, unless memory was what it wanted."""
@@ -236,7 +254,7 @@ class TypeScriptService:
             self._later(self._settle(lane))
             raise
         child = lane.child
-        if child is None or child.memory() > self.limits.memory or child.snapshots != {child.anchor}:
+        if child is None or child.memory() > self.limits.memory or not child.is_tidy:
             self._later(self._settle(lane))
         else:
             await self._free(lane)
@@ -305,7 +323,10 @@ class TypeScriptService:
             raise ChildGoneError(f"can't start {self.binary.name}: {error.strerror}") from error
         lane.child = child
         await child.ask("initialize")
-        child.anchor, _ = await child.open(self._home / "good" / "tsconfig.json")
+        child.anchor, _ = await child.open(self._home / "anchor" / "tsconfig.json")
+        if lane is self._lanes[0]:
+            self._kept += 1
+            lane.editions = Editions(child, self._home / f"editions-{self._kept}")
         return child
 
     def _sees(self, child: Child) -> bool:
@@ -314,8 +335,11 @@ class TypeScriptService:
 
     async def _drop(self, lane: _Lane) -> None:
         child, lane.child = lane.child, None
+        editions, lane.editions = lane.editions, None
         if child is not None:
             await child.close()
+        if editions is not None:
+            editions.close()
 
     def _keep(self, lane: _Lane) -> None:
         if lane.closer is not None:
@@ -337,8 +361,8 @@ class TypeScriptService:
     # --- the self-test ---
 
     def _write_anchor(self) -> None:
-        """Two tiny releases: one that is right (and holds the SDK's types in memory), one that is not."""
-        for name, text in (("good", _GOOD), ("bad", _BAD)):
+        """Tiny releases: one that holds the SDK's types in memory, one that is right, one that is not."""
+        for name, text in (("anchor", _GOOD), ("good", _GOOD), ("bad", _BAD)):
             home = self._home / name
             (home / "src").mkdir(parents=True, exist_ok=True)
             (home / "src" / "workflow.ts").write_text(text)

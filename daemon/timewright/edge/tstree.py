@@ -42,6 +42,21 @@ def sources(directory: Path, root: str = "src") -> list[str]:
     return sorted(found)
 
 
+def inputs(directory: Path) -> dict[str, bytes]:
+    """Every file of a release that a compiler may read, by its path in it: all but what we make."""
+    found = {}
+    for folder, folders, names in os.walk(directory):
+        at = os.path.relpath(folder, directory)
+        if at == ".":
+            folders[:] = [name for name in folders if name not in _OURS]
+        for name in names:
+            path = f"{folder}/{name}"
+            if not os.path.islink(path):  # noqa: PTH114 - on the hot path
+                with open(path, "rb") as file:  # noqa: PTH123 - as above
+                    found[name if at == "." else f"{at}/{name}"] = file.read()
+    return found
+
+
 def read(directory: Path, name: str) -> str:
     return (directory / name).read_text("utf-8", errors="replace")
 
