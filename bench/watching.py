@@ -17,7 +17,7 @@ from tests.e2e.host import Host, run_workflow
 PATIENCE_S = 120.0
 EVERY_S = 0.1  # between two starts of executions,
 MOST = 10  # of which so many may wait at once: more would be a load of their own on a slow machine
-CALM_S = 2.0  # before each change: what the one before has left to do is no part of it
+CALM_S = 4.0  # before each change: what the one before has left to do is no part of it
 
 
 class NeverError(Exception):

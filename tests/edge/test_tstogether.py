@@ -18,7 +18,7 @@ from timewright.core.spec import Spec
 from timewright.core.tsconfig import compiler_options
 from timewright.edge import tsservice
 from timewright.edge.tschild import Limits
-from timewright.edge.tsjob import Checked, Job
+from timewright.edge.tsjob import Checked, Early, Job
 from timewright.edge.tsservice import TypeScriptService
 from timewright.edge.tstogether import Together
 
@@ -130,9 +130,9 @@ async def test_the_good_are_done_in_one_program_and_only_the_bad_again_alone(
     alone: list[Path] = []
     attempt = service._attempt
 
-    async def watched(lane: tsservice._Lane, job: Job) -> Checked:
+    async def watched(lane: tsservice._Lane, job: Job, early: Early) -> Checked:
         alone.append(job.directory)
-        return await attempt(lane, job)
+        return await attempt(lane, job, early)
 
     service._attempt = watched  # type: ignore[method-assign]
     try:

@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from timewright.core import diagnostics
 from timewright.core.errors import DeployError, Reason
@@ -22,7 +22,9 @@ from timewright.core.spec import emitted
 from timewright.edge import esbuild, files, tstree
 from timewright.edge.bundle import Bundler, Part
 from timewright.edge.sdkbase import SdkBases, package_version
+from timewright.edge.threads import in_thread
 from timewright.edge.tschild import Limits
+from timewright.edge.tsjob import Early
 from timewright.edge.tsjudge import Judges
 
 __all__ = ["CompileJob", "CompileResult", "Compiler", "Mode", "emitted"]
@@ -169,24 +171,33 @@ class Compiler:
             # have signals and the API wait for the last of them.
             return await asyncio.to_thread(_mock, job)
         timings: dict[str, float] = {}
-        if self.mode == "check":
-            lane = await self._check(job, timings)
-        else:
-            lane = "transpile"
-            start = time.perf_counter()
-            await self._transpile(job)
-            timings["emit"] = _since(start)
-        await asyncio.to_thread(tstree.finish, job.directory.resolve(), job.root)
-        warnings = [self.fallback] if self.fallback and lane == "cold" else []
-        # Beside the bundle, which takes no less: so that it delays nothing.
-        looking = asyncio.create_task(self._unreached(job))
+        ahead = _Ahead(lambda: self._complete(job, timings))
         try:
-            warnings += await self._bundle(job, timings)
-            warnings += await looking
+            if self.mode == "check":
+                lane = await self._check(job, timings, ahead)
+            else:
+                lane = "transpile"
+                start = time.perf_counter()
+                await self._transpile(job)
+                timings["emit"] = _since(start)
+            warnings = [self.fallback] if self.fallback and lane == "cold" else []
+            ahead.begin()
+            # Beside the bundle, which takes no less: so that it delays nothing.
+            looking = asyncio.create_task(self._unreached(job))
+            try:
+                warnings += await ahead.end()
+                warnings += await looking
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            await ahead.undo()
         return CompileResult(timings, lane, tuple(warnings))
+
+    async def _complete(self, job: CompileJob, timings: dict[str, float]) -> list[str]:
+        """What comes behind the compiler's own output."""
+        await in_thread(tstree.finish, job.directory.resolve(), job.root)
+        return await self._bundle(job, timings)
 
     async def _unreached(self, job: CompileJob) -> Sequence[str]:
         if self._judges is None or not job.unreached:
@@ -220,9 +231,9 @@ class Compiler:
 
     # --- stages ---
 
-    async def _check(self, job: CompileJob, timings: dict[str, float]) -> str:
+    async def _check(self, job: CompileJob, timings: dict[str, float], early: Early) -> str:
         assert self._judges is not None  # noqa: S101 - mode check has them
-        checked = await self._judges.compile(job.directory, job.root, job.typescript, job.company)
+        checked = await self._judges.compile(job.directory, job.root, job.typescript, job.company, early)
         if checked.problems:
             raise DeployError(
                 diagnostics.reason(checked.problems),
@@ -262,6 +273,30 @@ class Compiler:
         if finished.code != 0:
             said = finished.stderr.decode("utf-8", errors="replace")
             raise esbuild.refused(job.directory.resolve(), said, Reason.TYPE_CHECK_FAILED, job.root)
+
+
+class _Ahead(Early):
+    """The work behind the compiler, begun as soon as there is something to work on."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, list[str]]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[list[str]] | None = None
+
+    def begin(self) -> None:
+        """Once is enough."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+
+    async def end(self) -> list[str]:
+        """What came of it."""
+        assert self._task is not None  # noqa: S101 - it was begun
+        return await asyncio.shield(self._task)  # ended by `undo`, which waits for it
+
+    async def undo(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def _mock(job: CompileJob) -> CompileResult:

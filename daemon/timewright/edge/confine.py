@@ -15,6 +15,7 @@ Stdlib only, and little of it: as a script it stands in front of every worker pr
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import stat
 import sys
@@ -223,6 +224,7 @@ _Row = tuple[int, int, int, int]  # code, jump if so, jump if not, value
 _Test = tuple[int, int, int, int]  # word of seccomp_data, mask, _SAME or _LEAST, value
 
 
+@functools.cache
 def _filter(*, network: bool, modes: bool) -> _Program | None:
     """None on a processor whose calls we don't know."""
     rows = _rows(os.uname().machine, network=network, modes=modes)

@@ -90,8 +90,13 @@ class Releases:
 
     def receipt(self, workflow_id: str, release: str) -> Receipt | None:
         """A release's receipt; None when there is no whole release of that name."""
+        root = self.path(workflow_id, release)
+        known = self._sealed.get(root)
         try:
-            found = Receipt.from_toml(read_receipt(self.path(workflow_id, release)))
+            data = read_receipt(root)
+            if known is not None and known[0] == sha256(data):
+                return known[1]
+            found = Receipt.from_toml(data)
         except (OSError, ValueError):
             return None
         return found if found.is_of(workflow_id, release) else None

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from timewright.edge.tschild import Child
-from timewright.edge.tsjob import Checked, Job
+from timewright.edge.tsjob import Checked, Early, Job
 from timewright.edge.tstree import inputs
 
 #: Programs that stay open, some 7 MiB each.
@@ -51,7 +51,7 @@ class Editions:
         self._open: OrderedDict[_Key, _Edition] = OrderedDict()
         self._made = 0
 
-    async def compile(self, job: Job, lane: str, *, fresh: bool) -> Checked | None:
+    async def compile(self, job: Job, lane: str, early: Early, *, fresh: bool) -> Checked | None:
         """As `Job.warm`, if it is good; else None, with nothing written. `fresh`: also where nothing is open
         of the workflow, which then is. Raises ChildGoneError, OSError."""
         start = time.perf_counter()
@@ -79,7 +79,7 @@ class Editions:
         checked = None
         if project is not None:
             there = replace(job, directory=place)
-            checked = await there.judge(child, snapshot, project, lane, start, job)
+            checked = await there.judge(child, snapshot, project, lane, start, job, early)
         if checked is not None and not checked.problems:
             self._open[key] = _Edition(place, snapshot, files, packages)
             while len(self._open) > _KEPT:

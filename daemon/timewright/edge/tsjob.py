@@ -36,6 +36,17 @@ class Checked:
     emit_ms: float = 0.0
 
 
+class Early:
+    """Who begins with what was emitted before the verdict on it: mostly it is good, and then time is won. For
+    one that has nothing to begin."""
+
+    def begin(self) -> None:
+        """dist/ is written, and what it was made of is no syntax error."""
+
+    async def undo(self) -> None:
+        """It was wrong. Returns when nothing of it goes on; dist/ is removed then."""
+
+
 @dataclass
 class Job:
     """One release on its way through a compiler. `root`: where its code lies, `src` or `.`. `library`:
@@ -109,12 +120,12 @@ class Job:
 
     # --- warm ---
 
-    async def warm(self, child: Child, lane: str) -> Checked:
+    async def warm(self, child: Child, lane: str, early: Early | None = None) -> Checked:
         start = time.perf_counter()
         snapshot, project = await child.open(self.config)
         if project is None:
             raise DeployError(Reason.INTERNAL_ERROR, "the release has no tsconfig.json")
-        checked = await self.judge(child, snapshot, project, lane, start, self)
+        checked = await self.judge(child, snapshot, project, lane, start, self, early or Early())
         await child.release()
         return checked
 
@@ -126,31 +137,70 @@ class Job:
         lane: str,
         start: float,
         target: Job,
+        early: Early,
     ) -> Checked:
         """Check what the child has open, and write what it emits for `target`: the same release, where it is
-        built."""
+        built. In the order of `tsc`: a program that can't be parsed is not checked for meaning.
+
+        Emitted is first, as soon as there is something that can be: who goes on with it need not wait for the
+        verdict. With problems nothing stays written.
+        """
         about = {"snapshot": snapshot, "project": project["id"]}
 
         async def ask(method: str) -> Any:
             return await child.ask(method, about)
 
-        problems = self.outside(await ask("getSourceFileNames")) or await self._diagnose(ask)
-        checked = time.perf_counter()
-        if not problems:
-            declaration = bool(project["parsedCommandLine"]["options"].get("declaration"))
-            problems = await self._emit(ask, declaration, target)
-        return Checked(problems, lane, _ms(start, checked), _ms(checked, time.perf_counter()))
+        spent = 0.0
+
+        def verdict(problems: tuple[Problem, ...]) -> Checked:
+            return Checked(problems, lane, _ms(start, time.perf_counter()) - spent, spent)
+
+        if problems := self.outside(await ask("getSourceFileNames")):
+            return verdict(problems)
+        config = await ask("getConfigFileParsingDiagnostics") or []
+        if syntax := await ask("getSyntacticDiagnostics") or []:
+            return verdict(self._tidy(config + syntax))
+        options = project["parsedCommandLine"]["options"]
+        wait = bool(config or options.get("declaration") or options.get("noEmitOnError"))
+        if not wait:
+            emitting = time.perf_counter()
+            if problems := await self._emit(ask, False, target):
+                return verdict(problems)
+            spent = _ms(emitting, time.perf_counter())
+            early.begin()
+        try:
+            problems = self._tidy(config + await self._meaning(ask))
+        except BaseException:
+            await target.take_back(early)
+            raise
+        if not wait:
+            if problems:
+                await target.take_back(early)
+        elif not problems:
+            emitting = time.perf_counter()
+            problems = await self._emit(ask, bool(options.get("declaration")), target)
+            spent = _ms(emitting, time.perf_counter())
+        return verdict(problems)
+
+    async def take_back(self, early: Early) -> None:
+        """What was emitted was wrong, or nobody waits for the verdict any more."""
+        await early.undo()
+        files.remove(self.directory / "dist")
 
     async def _diagnose(self, ask: Callable[[str], Awaitable[Any]]) -> tuple[Problem, ...]:
-        """In the order of `tsc`: a program that can't be parsed is not checked for meaning."""
+        """All that is wrong with a program, in the order of `tsc`."""
         config = await ask("getConfigFileParsingDiagnostics") or []
         syntax = await ask("getSyntacticDiagnostics") or []
-        if syntax:
-            return self._tidy(config + syntax)
-        general = (await ask("getProgramDiagnostics") or []) + (await ask("getGlobalDiagnostics") or [])
+        return self._tidy(config + (syntax or await self._meaning(ask)))
+
+    async def _meaning(self, ask: Callable[[str], Awaitable[Any]]) -> list[Any]:
+        """What is wrong with a program that can be parsed."""
+        general: list[Any] = (await ask("getProgramDiagnostics") or []) + (
+            await ask("getGlobalDiagnostics") or []
+        )
         if any(item.get("category") == 1 for item in general):
-            return self._tidy(config + general)
-        return self._tidy(config + (await ask("getSemanticDiagnostics") or []))
+            return general
+        return list(await ask("getSemanticDiagnostics") or [])
 
     async def _emit(
         self, ask: Callable[[str], Awaitable[Any]], declaration: bool, target: Job

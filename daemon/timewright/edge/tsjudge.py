@@ -17,7 +17,7 @@ from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.sources import TYPESCRIPT
 from timewright.edge.sdkbase import package_version
 from timewright.edge.tschild import ChildGoneError, Limits, machine
-from timewright.edge.tsjob import Checked, Job
+from timewright.edge.tsjob import Checked, Early, Job
 from timewright.edge.tsnode import NodeHosts, in_time, installed_version
 from timewright.edge.tsservice import TypeScriptService
 
@@ -54,11 +54,12 @@ class Judges:
         root: str = "src",
         typescript: Path | None = None,
         company: Callable[[], str] = lambda: "",
+        early: Early | None = None,
     ) -> Checked:
         """Check and emit, as `TypeScriptService.compile` says, by the `typescript` package in a directory."""
         version = self._version(typescript)
         if typescript is None or version == self.version:
-            return await self.service.compile(directory, root, company)
+            return await self.service.compile(directory, root, company, early)
         if _major(version) <= 6:
             return await self.hosts.compile(self._job(directory, root, typescript), typescript, version)
         binary = _native(typescript, version)

@@ -30,7 +30,7 @@ from timewright.edge.lines import Lines
 from timewright.edge.toolchain import readable
 from timewright.edge.tschild import MIB, Child, ChildGoneError, Limits, tsc_binary
 from timewright.edge.tsedition import Editions
-from timewright.edge.tsjob import Checked, Job
+from timewright.edge.tsjob import Checked, Early, Job
 from timewright.edge.tstogether import Together
 
 __all__ = ["Checked", "Limits", "TypeScriptService", "tsc_binary"]
@@ -129,12 +129,17 @@ class TypeScriptService:
     # --- one release ---
 
     async def compile(
-        self, directory: Path, root: str = "src", company: Callable[[], str] = lambda: ""
+        self,
+        directory: Path,
+        root: str = "src",
+        company: Callable[[], str] = lambda: "",
+        early: Early | None = None,
     ) -> Checked:
         """Check the release in `directory` (tsconfig.json, node_modules, code below `root`), emit `dist/`.
 
-        `company`: which others may be in its program (`core.company`), asked only where some wait. With
-        problems nothing is written. Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE, or
+        `company`: which others may be in its program (`core.company`), asked only where some wait. `early`:
+        who may begin with dist/ before the verdict, where that comes later. With problems nothing is written.
+        Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE, or
         TYPE_CHECK_FAILED for a release that needs more memory than it may have.
         """
         job = Job(directory.resolve(), self.toolchain, self.limits, root)
@@ -151,7 +156,7 @@ class TypeScriptService:
             async with self._lane() as lane:
                 for attempt in (1, 2):
                     try:
-                        return await self._attempt(lane, job)
+                        return await self._attempt(lane, job, early or Early())
                     except ChildGoneError as error:
                         await self._after_crash(lane, error, last=attempt == 2)
         finally:
@@ -184,7 +189,7 @@ class TypeScriptService:
         async with self._lane() as lane:
             return await job.warm_more(await self._ready(lane), names)
 
-    async def _attempt(self, lane: _Lane, job: Job) -> Checked:
+    async def _attempt(self, lane: _Lane, job: Job, early: Early) -> Checked:
         # The start of a child has its own limit: a machine that is slow to start it is not the spec's fault.
         try:
             async with asyncio.timeout(_START_TIMEOUT):
@@ -194,7 +199,7 @@ class TypeScriptService:
         guard = asyncio.create_task(self._guard(child))
         try:
             async with asyncio.timeout(self.limits.timeout):
-                return await self._warm(lane, child, job)
+                return await self._warm(lane, child, job, early)
         except TimeoutError:
             await self._drop(lane)
             raise DeployError(
@@ -205,15 +210,17 @@ class TypeScriptService:
         finally:
             guard.cancel()
 
-    async def _warm(self, lane: _Lane, child: Child, job: Job) -> Checked:
+    async def _warm(self, lane: _Lane, child: Child, job: Job, early: Early) -> Checked:
         """By what is open of its workflow, if that is good; else by itself. Where others wait nothing is kept
         open of it: they are many, and what is open is for who saves again and again."""
+        await early.undo()  # of an attempt whose child was lost behind the verdict
         if lane.editions is not None:
             with contextlib.suppress(OSError):
-                checked = await lane.editions.compile(job, lane.name, fresh=self._jobs == 1)
+                checked = await lane.editions.compile(job, lane.name, early, fresh=self._jobs == 1)
                 if checked is not None:
                     return checked
-        return await job.warm(child, lane.name)
+            await early.undo()
+        return await job.warm(child, lane.name, early)
 
     async def _after_crash(self, lane: _Lane, error: ChildGoneError, *, last: bool) -> None:
         """Replace a dead child. The same release gets one more try, unless memory was what it wanted."""

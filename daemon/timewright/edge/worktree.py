@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,8 +57,13 @@ class WorkTree:
             return None
         if self._place is None or not self._place.git_dir.exists():
             self._looked = time.monotonic()
-            self._place = await find(self._folder)
+            self._place = await find(self._folder) if self._may_be_one() else None
         return self._place
+
+    def _may_be_one(self) -> bool:
+        """A look that costs no process: git, too, looks for `.git` from here upwards."""
+        here = self._folder.resolve()
+        return any(os.path.lexists(folder / ".git") for folder in (here, *here.parents))
 
 
 def blob_id(data: bytes, length: int) -> str:
