@@ -36,6 +36,7 @@ _STUCK_EVERY = 3  # looks: it asks for single executions
 _STUCK_ATTEMPTS = 3
 _STUCK_MOST = 20  # executions that are asked for
 _ARRIVALS_S = 20.0
+_PRESENT_S = 1.5
 _ACTIVITIES_S = 10.0  # the longest wait for Temporal to hear of activities
 _TRIES = 5
 _BAD_CHECKS = 3  # in a row: one lost answer is no reason to go back
@@ -51,7 +52,7 @@ class RolloutActs:
 
     @property
     def all(self) -> Sequence[Callable[..., Any]]:
-        return (self.claim, self.arrivals, self.gate, self.route, self.undo, self.watch)
+        return (self.claim, self.present, self.arrivals, self.gate, self.route, self.undo, self.watch)
 
     @activity.defn(name="claim")
     async def claim(self, order: Order) -> Found:
@@ -89,12 +90,20 @@ class RolloutActs:
         except Exception:  # it is over, or never was
             return
 
+    @activity.defn(name="present")
+    async def present(self, order: Order) -> Found:
+        """Which hosts serve the Version, mostly at once: as `arrivals`, for a moment only."""
+        return await self._arrived(order, _PRESENT_S)
+
     @activity.defn(name="arrivals")
     async def arrivals(self, order: Order) -> Found:
         """Wait a while for hosts that serve the Version, on a queue that Temporal knows for it."""
+        return await self._arrived(order, _ARRIVALS_S)
+
+    async def _arrived(self, order: Order, seconds: float) -> Found:
         begun = time.monotonic()
-        end = begun + _ARRIVALS_S
-        pause = 0.1
+        end = begun + seconds
+        pause = 0.05
         found = Found()
         while True:
             activity.heartbeat()
