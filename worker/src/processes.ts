@@ -20,6 +20,8 @@ export interface Child {
   kill(signal: NodeJS.Signals): void;
   /** The end of what it wrote to stderr. */
   lastWords(): string;
+  /** It was killed for what it wrote to its pipe. */
+  misused(): boolean;
   onMessage(listener: (report: FromChild) => void): void;
   onOutput(listener: (stream: 'stdout' | 'stderr', line: string) => void): void;
   onExit(listener: (code: number | null, signal: NodeJS.Signals | null) => void): void;
@@ -138,6 +140,7 @@ function start(cage: Cage, args: readonly string[], cwd: string, env: Record<str
     },
     kill,
     lastWords: () => misuse ?? words.trim(),
+    misused: () => misuse !== undefined,
     onMessage: (listener) => void reports.push(listener),
     onOutput: (listener) => void output.push(listener),
     onExit: (listener) => {
@@ -162,6 +165,7 @@ function stillborn(why: string): Child {
   return {
     pid: 0, send: none, kill: none, onMessage: none, onOutput: none,
     lastWords: () => why,
+    misused: () => false,
     onExit: (listener) => void setImmediate(() => listener(1, null)),
   };
 }

@@ -32,6 +32,8 @@ const LONGEST_BACKOFF_MS = 30_000;
 const HEALTHY_MS = 60_000;
 /** For Node and the SDK to load before any release's code runs: nobody's fault on a busy machine. */
 const BOOT_MS = 60_000;
+/** So often it may be killed before it polls, until that counts as its own doing. */
+const KILLS = 3;
 const KILL_AFTER_GRACE_MS = 10_000;
 /**
  * A release's own worker, in load times: until it calls Worker.create, while that bundles the workflows,
@@ -45,6 +47,8 @@ export class Slot {
   pid: number | undefined;
   startedAt = new Date();
   restarts = 0;
+  /** How often in a row it was killed before it polled: by a person, or the system for its memory. */
+  kills = 0;
   lastError: string | undefined;
   failed: readonly Failure[] = [];
   /** What the Workers of a release's own process serve; undefined in a shared pool. */
@@ -191,6 +195,7 @@ export class Slot {
     this.connectFails = undefined;
     this.cancel('load');
     this.served = true;
+    this.kills = 0;
     this.around.temporal(true);
     this.after('healthy', HEALTHY_MS, () => {
       this.attempt = 0;
@@ -206,6 +211,8 @@ export class Slot {
 
   private ended(code: number | null, signal: NodeJS.Signals | null): void {
     const words = this.child?.lastWords() ?? '';
+    const fromOutside = (signal === 'SIGKILL' || signal === 'SIGTERM') && this.child?.misused() !== true;
+    this.kills = fromOutside ? this.kills + 1 : 0;
     this.child = undefined;
     this.pid = undefined;
     const before = this.state;
@@ -214,8 +221,13 @@ export class Slot {
     if (before === 'failed' || before === 'stopped') return;
     const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
     const why = words === '' ? this.silentEnd(how) : words;
-    if (!this.loaded && !this.served && this.version.isolation === 'shared') return this.blame(`its code ended the process (${how}) ${words}`.trim());
+    if (!this.loaded && !this.served && this.version.isolation === 'shared' && !this.innocent) return this.blame(`its code ended the process (${how}) ${words}`.trim());
     this.restart(why);
+  }
+
+  /** Killed from outside, and not so often yet that it must be its own doing: that says nothing about its code. */
+  get innocent(): boolean {
+    return this.kills > 0 && this.kills < KILLS;
   }
 
   private silentEnd(how: string): string {

@@ -55,6 +55,7 @@ function deployed(request: Request, pool: Pool, slot: Slot, world: World): Answe
   if (slot.state === 'backoff') {
     const unreachable = slot.connectFails !== undefined || (temporal.asked && !temporal.reachable);
     if (unreachable) return refuse(503, 'TemporalUnreachable', slot.lastError ?? temporal.error ?? '');
+    if (slot.innocent) return undefined; // it is started again
     return loadFailed(`its worker process ends again and again: ${slot.lastError}`, []);
   }
   if (slot.state === 'connecting' && slot.connectFails !== undefined && now - slot.connectFails >= UNREACHABLE_AFTER_MS) {

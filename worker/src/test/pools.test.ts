@@ -20,6 +20,7 @@ class Fake implements Child {
   send(order: ToChild): void { this.orders.push(order); }
   kill(): void { this.killed = true; this.exit(null, 'SIGKILL'); }
   lastWords(): string { return this.words; }
+  misused(): boolean { return this.words.startsWith('it misused'); }
   onMessage(listener: (report: FromChild) => void): void { this.hear.push(listener); }
   onOutput(): void {}
   onExit(listener: (code: number | null, signal: NodeJS.Signals | null) => void): void { this.exits.push(listener); }
@@ -185,6 +186,59 @@ test('a crash is followed by a restart with growing waits, and its last words ar
   assert.equal(children.length, 2, 'the second wait is longer');
   await sleep(500);
   assert.equal(children.length, 3);
+});
+
+for (const loaded of [false, true]) {
+  test(`a new version that is killed from outside ${loaded ? 'before it polls' : 'while it loads'} is started again, and no release is blamed`, async () => {
+    const { children, want, ask } = setUp();
+    await want('1');
+    children[0]?.poll();
+    await want('2');
+    const killed = async (index: number): Promise<void> => {
+      children[index]?.say({ type: 'loading', workflowId: 'a' });
+      if (loaded) children[index]?.say({ type: 'loaded', failed: [], refused: false }, { type: 'connecting' });
+      children[index]?.exit(null, 'SIGKILL');
+      await flush();
+    };
+    await killed(1);
+    assert.equal(ask(), undefined, 'waits for the next try');
+    await sleep(600);
+    children[2]?.poll();
+    await flush();
+    assert.equal(children[0]?.drained, true);
+    children[0]?.exit(0);
+    await flush();
+    assert.equal(ask()?.status, 200);
+  });
+
+  test(`a new version that is killed three times ${loaded ? 'before it polls' : 'while it loads'} is to blame for it`, async () => {
+    const { children, want, ask } = setUp();
+    await want('1');
+    children[0]?.poll();
+    await want('2');
+    for (const index of [1, 2, 3]) {
+      assert.equal(ask(), undefined);
+      children[index]?.say({ type: 'loading', workflowId: 'a' });
+      if (loaded) children[index]?.say({ type: 'loaded', failed: [], refused: false }, { type: 'connecting' });
+      children[index]?.exit(null, 'SIGKILL');
+      await flush();
+      if (index < 3) await sleep(500 * 2 ** (index - 1) + 100);
+    }
+    assert.equal(ask()?.status, 422);
+    assert.equal(children[0]?.drained, false, 'the version before goes on');
+  });
+}
+
+test('a process that was killed for its misuse of the pipe is blamed at once', async () => {
+  const { children, want, ask } = setUp();
+  await want('1');
+  children[0]?.poll();
+  await want('2');
+  children[1]?.say({ type: 'loading', workflowId: 'a' });
+  if (children[1]) children[1].words = 'it misused its pipe to the host: garbage';
+  children[1]?.exit(null, 'SIGKILL');
+  await flush();
+  assert.equal(ask()?.status, 422);
 });
 
 test('an unreadable or vanished tree stops nothing', async () => {
