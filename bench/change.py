@@ -34,7 +34,7 @@ from bench.corpus import bulk, corpus_digest, spec
 from bench.goals import IN_PLACE
 from bench.processes import run
 from bench.stage import KEPT_FROM, home, serving, temporal
-from bench.watching import CALM_S, NeverError, Watched, moment, served
+from bench.watching import NeverError, Watched, calm, moment, served
 from tests.e2e.host import Host, TemporalServer
 
 NAME = "bench"
@@ -84,7 +84,7 @@ class Field:
                 self.report.add(size, name, await self.script_changed(script, word))
 
     async def script_changed(self, script: peers.Script | peers.Nodemon, word: str) -> dict[str, float]:
-        await asyncio.sleep(CALM_S)
+        await calm()
         before, start = script.marks(), time.perf_counter()
         script.put(probe(word, script.name))
         found: dict[str, float] = {}
@@ -113,7 +113,7 @@ async def ours(
 
 
 async def tsc_watched(watch: peers.TscWatch, word: str) -> dict[str, float]:
-    await asyncio.sleep(CALM_S)
+    await calm()
     text = f"`{word} $"
     path = watch.emitted(NAME)
     start = time.perf_counter()

@@ -17,7 +17,9 @@ from tests.e2e.host import Host, run_workflow
 PATIENCE_S = 120.0
 EVERY_S = 0.1  # between two starts of executions,
 MOST = 10  # of which so many may wait at once: more would be a load of their own on a slow machine
-CALM_S = 4.0  # before each change: what the one before has left to do is no part of it
+CALM_S = 2.0  # before each change, and until the machine idles: what the one before has left to do (a worker
+LEAST_IDLE = 0.9  # process in reserve is started, an old one ends) is no part of it
+MOST_CALM_S = 20.0
 
 
 class NeverError(Exception):
@@ -32,6 +34,25 @@ async def moment(true: Callable[[], bool], what: str, patience_s: float = PATIEN
         if time.perf_counter() > deadline:
             raise NeverError(f"not in {patience_s:.0f} s: {what}")
     return time.perf_counter()
+
+
+async def calm() -> None:
+    """Until what went before has come to rest: for a while, then for half a second of an idle machine."""
+    await asyncio.sleep(CALM_S)
+    end = time.monotonic() + MOST_CALM_S
+    busy, total = _ticks()
+    while time.monotonic() < end:
+        await asyncio.sleep(0.5)
+        now_busy, now_total = _ticks()
+        if now_total > total and 1 - (now_busy - busy) / (now_total - total) >= LEAST_IDLE:
+            return
+        busy, total = now_busy, now_total
+
+
+def _ticks() -> tuple[int, int]:
+    """Clock ticks of all processors: busy, and all."""
+    spent = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(spent) - spent[3] - spent[4], sum(spent)  # idle, and waiting for a disk
 
 
 def linked(path: Path) -> str:
@@ -77,7 +98,7 @@ class Watched:
         - bundle: the pool's combined bundle is in place too, which is what a worker loads;
         - serving: a result of the new code was back.
         """
-        await asyncio.sleep(CALM_S)
+        await calm()
         wall = time.time()
         start = time.perf_counter()
         found = await self._passes(lambda: self.host.put(f"{self.name}.json", spec), start)
@@ -90,7 +111,7 @@ class Watched:
 
     async def rolled_back(self, word: str, *, serving: bool = True) -> dict[str, float]:
         """Ask for the release before, by one call: seconds as above."""
-        await asyncio.sleep(CALM_S)
+        await calm()
         start = time.perf_counter()
         path = f"/api/v1/workflows/{self.name}/rollback"
         found = await self._passes(lambda: asyncio.to_thread(self.host.api, "POST", path, {}), start)

@@ -76,7 +76,7 @@ class Applier:
             condemned="",
         )
         timings: dict[str, float] = {}
-        previous = world.receipts.get(wanted.workflow_id)
+        previous = self._before(before, wanted.digest)
         pool = (wanted.placement.namespace, wanted.placement.task_queue)
         try:
             world.coming[pool].add(wanted.workflow_id)
@@ -112,6 +112,19 @@ class Applier:
         world.set_health(wanted.workflow_id, health, reason)
         self._retention.releases(receipt, wanted.keep_releases)
         await self._retention.packages()
+
+    def _before(self, record: Record, digest: str) -> Receipt | None:
+        """What was live before the deploy of a release. The link may name that already, where an earlier try
+        was cut short behind it: what is to be put back, when it turns out bad, is what the record names."""
+        world = self.world
+        live = world.receipts.get(record.workflow_id)
+        ahead = live is not None and live.digest == digest != record.applied
+        if not ahead or record.status is not Status.DEPLOYING:
+            return live
+        if not record.applied:
+            return None
+        before = world.releases.receipt(record.workflow_id, record.applied[:SHORT])
+        return before if before is not None and before.digest == record.applied else live
 
     async def _replay(
         self, receipt: Receipt, previous: Receipt | None, timings: dict[str, float]

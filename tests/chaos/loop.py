@@ -124,7 +124,7 @@ class Loop:
             await self.host.until("the armed daemon is up", self.host.is_ready)
             self.note()
             await self.change(change, workflow)
-        await self.host.until(f"the daemon dies at {point}", lambda: daemon.poll() is not None, 30)
+        await self.host.until(f"the daemon dies at {point}", lambda: daemon.poll() is not None, 120)
         assert daemon.returncode == -signal.SIGKILL, self.host.tail()
         self.deaths[point] = self.deaths.get(point, 0) + 1
         self.look_at_the_dead()

@@ -41,7 +41,9 @@ class Workflow:
         return document
 
     def says(self, word: str, fault: str = "") -> None:
-        """The source says something new."""
+        """The source says something. What it says already is nothing new, and ends no pin."""
+        if (word, fault) == (self.word, self.fault):
+            return
         self.word, self.fault = word, fault
         if not self.suspended:
             self._follow()
@@ -74,9 +76,6 @@ class Workflow:
             return ()
         if self.word is None:
             return ("UNDEPLOYED", "")
-        if self.fault == UNLOADABLE:
-            # Linked when its daemon died, it is live at the next start, and is reverted as what is bad.
-            return ("DEPLOYMENT_FAILED", "ROLLED_BACK")
         return ("DEPLOYMENT_FAILED",) if self.fault else ("DEPLOYED",)
 
 

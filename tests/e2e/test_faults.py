@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from tests.chaos.model import UNLOADABLE
 from tests.e2e.host import Host, run_workflow
 from tests.e2e.specs import greeter
 
@@ -92,6 +93,37 @@ async def test_a_daemon_killed_in_mid_deploy_converges_at_its_next_start(
     assert len(reader.seen) == 2
     parts = [host.data / name for name in ("releases", "workflows", "pools")]
     assert [path for part in parts for path in part.rglob(".tmp-*")] == []
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["with one before", "the first"])
+@pytest.mark.parametrize("point", ["after-link", "after-pool-link"])
+async def test_a_bad_release_whose_daemon_died_behind_its_link_is_taken_back_as_ever(
+    host: Host, client: Client, point: str, first: bool
+) -> None:
+    host.start_worker()
+    if not first:
+        host.put("one.json", greeter("one", "old"))
+        host.start_daemon()
+        await host.until_served("one")
+        host.stop_daemon()
+    before = host.release("one")
+
+    bad = greeter("one", "new")
+    bad["workflowCode"] += UNLOADABLE
+    host.put("one.json", bad)
+    host.start_daemon(TIMEWRIGHT_FAILPOINT=point)
+    assert host.daemon is not None
+    daemon = host.daemon
+    await host.until("the daemon dies at the fault point", lambda: daemon.poll() is not None)
+    assert host.release("one") not in (None, before)
+
+    host.start_daemon()
+    await host.until_status("one", "DEPLOYMENT_FAILED")
+    assert "no such luck" in json.dumps(host.status("one"))
+    await host.until("what was live is live again", lambda: host.release("one") == before)
+    if not first:
+        await host.until_served("one")
+        assert await run_workflow(client, "one", "x", queue="one") == "old x"
 
 
 @pytest.mark.parametrize("point", ["before-unlink", "after-unlink"])

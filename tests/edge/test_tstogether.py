@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,9 @@ async def test_the_good_are_done_in_one_program_and_only_the_bad_again_alone(
     alone: list[Path] = []
     attempt = service._attempt
 
-    async def watched(lane: tsservice._Lane, job: Job, early: Early) -> Checked:
+    async def watched(lane: tsservice._Lane, job: Job, early: Early, company: Callable[[], str]) -> Checked:
         alone.append(job.directory)
-        return await attempt(lane, job, early)
+        return await attempt(lane, job, early, company)
 
     service._attempt = watched  # type: ignore[method-assign]
     try:

@@ -16,11 +16,12 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from timewright.edge.tschild import Child
+from timewright.edge.tschild import Child, ChildGoneError
 from timewright.edge.tsjob import Checked, Early, Job
 from timewright.edge.tstree import inputs
 
@@ -28,19 +29,21 @@ from timewright.edge.tstree import inputs
 _KEPT: Final = 8
 _CONFIG: Final = "tsconfig.json"
 
+_Packages = tuple[tuple[int, int, int], ...]
 #: Whose program it is: the folder of the workflow's releases, where its code lies in one, its packages.
 _Key = tuple[Path, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class _Edition:
-    """What the compiler has open of a workflow. `files`: as they were told. `packages`: which folders lay
-    behind node_modules."""
+    """What the compiler has open of a workflow. `project`: as it says what it is. `files`: as they were told.
+    `packages`: which folders lay behind node_modules."""
 
     place: Path
     snapshot: int
+    project: Mapping[str, Any]
     files: Mapping[str, bytes]
-    packages: tuple[tuple[int, int, int], ...]
+    packages: _Packages
 
 
 class Editions:
@@ -53,19 +56,52 @@ class Editions:
 
     async def compile(self, job: Job, lane: str, early: Early, *, fresh: bool) -> Checked | None:
         """As `Job.warm`, if it is good; else None, with nothing written. `fresh`: also where nothing is open
-        of the workflow, which then is. Raises ChildGoneError, OSError."""
+        of the workflow, which then is. Raises ChildGoneError, OSError.
+
+        Not for a release that names files outside of it: what they are can't be seen from its place here.
+        """
         start = time.perf_counter()
         key = (job.directory.parent, job.root, job.modules)
-        last = self._open.pop(key, None)
         packages = _identities(job.modules)
+        last = self._open.pop(key, None)
         if last is not None and last.packages != packages:
-            self._forget(last)
+            self._forget(last.place)
             last = None
         if last is None and not fresh:
             return None
-        place, files = last.place if last else self._new_place(job), inputs(job.directory)
+        place = last.place if last else self._home / str(self._made)
+        try:
+            edition, checked = await self._update(job, last, place, packages, lane, early, start)
+        except BaseException:
+            self._forget(place)
+            raise
+        if checked.problems:
+            self._forget(place)
+        else:
+            self._open[key] = edition
+            while len(self._open) > _KEPT:
+                self._forget(self._open.popitem(last=False)[1].place)
+        self._child.keep(frozenset(one.snapshot for one in self._open.values()))
+        await self._child.release()
+        return None if checked.problems else checked
+
+    async def _update(
+        self,
+        job: Job,
+        last: _Edition | None,
+        place: Path,
+        packages: _Packages,
+        lane: str,
+        early: Early,
+        start: float,
+    ) -> tuple[_Edition, Checked]:
+        """Have the compiler look at what the release holds, and its verdict."""
         child, config = self._child, str(place / _CONFIG)
+        files = inputs(job.directory)
         if last is None:
+            self._made += 1  # never a place that was there before: of that the compiler may know something
+            place.mkdir(parents=True)
+            (place / "node_modules").symlink_to(job.modules[0])
             _write(place, {}, files)
             changes: dict[str, Any] = {"openProjects": [config]}
         else:
@@ -74,48 +110,33 @@ class Editions:
         answer = await child.ask(
             "updateSnapshot", {"snapshot": base, "changes": {**changes, "ensurePrograms": [config]}}
         )
-        snapshot = answer["snapshot"]
-        project = next((item for item in answer["projects"] if item.get("configFileName") == config), None)
-        checked = None
-        if project is not None:
-            there = replace(job, directory=place)
-            checked = await there.judge(child, snapshot, project, lane, start, job, early)
-        if checked is not None and not checked.problems:
-            self._open[key] = _Edition(place, snapshot, files, packages)
-            while len(self._open) > _KEPT:
-                self._forget(self._open.popitem(last=False)[1])
-        else:
-            shutil.rmtree(place, ignore_errors=True)
-            checked = None
-        child.keep(self._snapshots())
-        await child.release()
-        return checked
+        mine = [item for item in answer["projects"] if item.get("configFileName") == config]
+        if not mine and last is None:
+            raise ChildGoneError("a project was opened, and is not there")
+        project = mine[0] if mine else last.project if last else {}  # what has not changed is not listed
+        there = replace(job, directory=place)
+        checked = await there.judge(child, answer["snapshot"], project, lane, start, job, early)
+        return _Edition(place, answer["snapshot"], project, files, packages), checked
 
     def close(self) -> None:
         """The child has ended."""
         self._open.clear()
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def _snapshots(self) -> frozenset[int]:
-        return frozenset(one.snapshot for one in self._open.values())
-
-    def _forget(self, edition: _Edition) -> None:
-        shutil.rmtree(edition.place, ignore_errors=True)
-        self._child.keep(self._snapshots())
-
-    def _new_place(self, job: Job) -> Path:
-        """Never one that was there before: of that the compiler may remember something."""
-        self._made += 1
-        place = self._home / str(self._made)
-        place.mkdir(parents=True)
-        (place / "node_modules").symlink_to(job.modules[0])
-        return place
+    def _forget(self, place: Path) -> None:
+        """Its snapshot is let go of with the next release of them."""
+        shutil.rmtree(place, ignore_errors=True)
+        self._child.keep(frozenset(one.snapshot for one in self._open.values()))
 
 
-def _identities(modules: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
-    """Raises OSError where they are gone."""
-    stats = [os.stat(path) for path in modules]  # noqa: PTH116 - three of them, on the hot path
-    return tuple((one.st_dev, one.st_ino, one.st_mtime_ns) for one in stats)
+def _identities(modules: tuple[str, ...]) -> _Packages:
+    """Nothing for those that are gone."""
+    found = []
+    for path in modules:
+        with suppress(OSError):
+            stat = os.stat(path)  # noqa: PTH116 - on the hot path
+            found.append((stat.st_dev, stat.st_ino, stat.st_mtime_ns))
+    return tuple(found)
 
 
 def _write(place: Path, before: Mapping[str, bytes], files: Mapping[str, bytes]) -> dict[str, list[str]]:

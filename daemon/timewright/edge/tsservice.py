@@ -137,7 +137,7 @@ class TypeScriptService:
     ) -> Checked:
         """Check the release in `directory` (tsconfig.json, node_modules, code below `root`), emit `dist/`.
 
-        `company`: which others may be in its program (`core.company`), asked only where some wait. `early`:
+        `company`: which others may be in its program (`core.company`), '' for none. `early`:
         who may begin with dist/ before the verdict, where that comes later. With problems nothing is written.
         Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE, or
         TYPE_CHECK_FAILED for a release that needs more memory than it may have.
@@ -156,7 +156,7 @@ class TypeScriptService:
             async with self._lane() as lane:
                 for attempt in (1, 2):
                     try:
-                        return await self._attempt(lane, job, early or Early())
+                        return await self._attempt(lane, job, early or Early(), company)
                     except ChildGoneError as error:
                         await self._after_crash(lane, error, last=attempt == 2)
         finally:
@@ -189,7 +189,7 @@ class TypeScriptService:
         async with self._lane() as lane:
             return await job.warm_more(await self._ready(lane), names)
 
-    async def _attempt(self, lane: _Lane, job: Job, early: Early) -> Checked:
+    async def _attempt(self, lane: _Lane, job: Job, early: Early, company: Callable[[], str]) -> Checked:
         # The start of a child has its own limit: a machine that is slow to start it is not the spec's fault.
         try:
             async with asyncio.timeout(_START_TIMEOUT):
@@ -199,7 +199,7 @@ class TypeScriptService:
         guard = asyncio.create_task(self._guard(child))
         try:
             async with asyncio.timeout(self.limits.timeout):
-                return await self._warm(lane, child, job, early)
+                return await self._warm(lane, child, job, early, company)
         except TimeoutError:
             await self._drop(lane)
             raise DeployError(
@@ -210,11 +210,14 @@ class TypeScriptService:
         finally:
             guard.cancel()
 
-    async def _warm(self, lane: _Lane, child: Child, job: Job, early: Early) -> Checked:
+    async def _warm(
+        self, lane: _Lane, child: Child, job: Job, early: Early, company: Callable[[], str]
+    ) -> Checked:
         """By what is open of its workflow, if that is good; else by itself. Where others wait nothing is kept
-        open of it: they are many, and what is open is for who saves again and again."""
+        open of it: they are many, and what is open is for who saves again and again. What could be told apart
+        in company could be told apart by its place, too."""
         await early.undo()  # of an attempt whose child was lost behind the verdict
-        if lane.editions is not None:
+        if lane.editions is not None and company():
             with contextlib.suppress(OSError):
                 checked = await lane.editions.compile(job, lane.name, early, fresh=self._jobs == 1)
                 if checked is not None:
