@@ -467,7 +467,8 @@ async def test_many_deploys_never_come_near_temporals_limit_of_versions(
         tmp_path_factory.mktemp("temporal"),
         matching__wv__VersionDrainageStatusVisibilityGracePeriod='"1s"',
         matching__wv__VersionDrainageStatusRefreshInterval='"1s"',
-        matching__PollerHistoryTTL='"2s"',
+        # Longer than a slow machine takes from a worker's first poll to the look at who polls.
+        matching__PollerHistoryTTL='"10s"',
     )
     server.start()
     try:
