@@ -152,6 +152,7 @@ async def test_a_deployment_that_is_full_is_tried_again_later(bench: Bench, temp
     await make_current(bench, temporal)
     many = tuple(Version(f"v{n}", Routing.DRAINING) for n in range(95))
     temporal.seen = replace(temporal.seen, versions=many)
+    await bench.reconciler.rollouts.tend(KEY)  # as every 20 s: so many don't come between two looks
     bench.put("one", "y")
     await bench.settle()
     failure = where(bench).failure

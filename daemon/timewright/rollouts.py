@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _FACT: Final = "rollout:"  # and the pool: a row for each rollout that is ours to follow
 _ROOM_S = 1.0  # that a deploy waits to hear how many Versions there are: `tend` warns long before the limit
+_ROOMY = FULL_VERSIONS // 2  # Versions: with less there is no need to ask before each deploy
 _BUSY_S = 0.5  # between two looks while a rollout is under way
 _DESCRIBE_S = 2.0  # between two questions for the whole Deployment, then
 _IDLE_S = 5.0  # where old versions are on their way out
@@ -113,6 +114,10 @@ class Rollouts:
         if version is None or not version.deployment:
             await self.learn(key[0])
             return
+        pooled = self.pools.get(key)
+        last = pooled.seen if pooled is not None else None
+        if last is not None and last.name == version.deployment and len(last.versions) < _ROOMY:
+            return  # each deploy adds one, and each rollout looks again
         with suppress(TemporalAwayError, TimeoutError):
             async with asyncio.timeout(_ROOM_S):
                 seen = await self.world.deployments.describe(key[0], version.deployment)

@@ -64,7 +64,7 @@ PURE = {
     *("functools", "hashlib", "hmac", "itertools", "json", "math", "operator", "posixpath", "re", "string"),
     *("textwrap", "tomllib", "types", "typing", "unicodedata", "urllib.parse"),
     "pathspec",  # its patterns; what it has for walking folders is not used
-    *("tree_sitter", "tree_sitter_typescript", "semantic_version", "yaml", "timewright.core"),
+    *("tree_sitter", "tree_sitter_typescript", "semantic_version", "yaml", "rtoml", "timewright.core"),
 }
 STARTERS = {"fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "popen", "startfile"}
 PROCESS_MODULES = {"subprocess", "multiprocessing", "pty", "concurrent.futures.process"}

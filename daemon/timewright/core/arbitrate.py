@@ -123,6 +123,8 @@ def _clashes(specs: Iterable[Wanted], observed: Observed) -> dict[str, str]:
         pools[spec.placement.namespace, spec.placement.task_queue].append(spec)
     clashes: dict[str, str] = {}
     for members in pools.values():
+        if _is_peaceful(members):
+            continue
         owners: dict[tuple[str, str], list[Wanted]] = defaultdict(list)
         for spec in members:
             for claim in _claims(spec):
@@ -131,6 +133,15 @@ def _clashes(specs: Iterable[Wanted], observed: Observed) -> dict[str, str]:
             clashes.update(_losers(kind, name, claimants, observed))
         clashes.update(_isolation_clashes(members, observed))
     return clashes
+
+
+def _is_peaceful(members: list[Wanted]) -> bool:
+    """A quick look for the usual case, of which a host has thousands: no name stands twice on the queue, and
+    nobody wants a process of its own beside others."""
+    types = [name for spec in members for name in spec.workflow_types]
+    activities = [name for spec in members for name in spec.activity_names]
+    unique = len(types) == len({*types}) and len(activities) == len({*activities})
+    return unique and (len(members) < 2 or all(spec.placement.isolation != "process" for spec in members))
 
 
 def _claims(spec: Wanted) -> Iterator[tuple[str, str]]:

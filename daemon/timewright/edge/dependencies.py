@@ -28,7 +28,7 @@ from timewright.core.digest import canonical, sha256
 from timewright.core.errors import DeployError, Reason
 from timewright.core.masking import printable
 from timewright.core.semver import is_exact
-from timewright.core.stored import json_of, toml_of
+from timewright.core.stored import json_of, receipt_of
 from timewright.edge import files, npm
 from timewright.edge.toolchain import provided, version_of
 
@@ -182,7 +182,7 @@ class Dependencies:
         """The packages of a set, name → version (where one is there more than once, the topmost); nothing
         for one that isn't there, or that is only the toolchain's."""
         try:
-            listed = toml_of((self.root / key / _RECEIPT).read_bytes())["versions"]
+            listed = receipt_of((self.root / key / _RECEIPT).read_bytes())["versions"]
             named = {path.removeprefix("node_modules/"): str(version) for path, version in listed.items()}
         except (OSError, ValueError, KeyError, AttributeError):
             return {}
@@ -357,7 +357,7 @@ class Dependencies:
 def _whole(home: Path) -> Installed | None:
     """A set that was installed to its end; None when there is none."""
     try:
-        receipt = toml_of((home / _RECEIPT).read_bytes())
+        receipt = receipt_of((home / _RECEIPT).read_bytes())
         return Installed(home, tuple(str(text) for text in receipt["warnings"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

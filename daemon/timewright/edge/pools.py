@@ -21,7 +21,7 @@ import tomli_w
 from timewright.core.digest import build_id, pool_version
 from timewright.core.rollout import Strategy, rollout_of
 from timewright.core.spec import emitted
-from timewright.core.stored import is_part, toml_of
+from timewright.core.stored import is_part, receipt_of
 from timewright.edge import files
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
@@ -95,7 +95,7 @@ class Pools:
         parse, and each deploy to it asks some times: a file that is the same is parsed once."""
         stamp = _stamp(path)
         known = self._parsed.get(stamp)
-        return known if known is not None else self._remember(stamp, toml_of(path.read_bytes()))
+        return known if known is not None else self._remember(stamp, receipt_of(path.read_bytes()))
 
     def _remember(self, stamp: _Stamp, found: Mapping[str, Any]) -> tuple[PoolVersion, str]:
         rows = found.get("releases", [])
@@ -180,7 +180,7 @@ class Pools:
         """Whether a version is there, whole."""
         home = self.home(key) / version
         try:
-            found = toml_of((home / "pool.toml").read_bytes())
+            found = receipt_of((home / "pool.toml").read_bytes())
         except (OSError, ValueError):
             return False
         return "bundle" not in found or (home / str(found["bundle"])).is_file()
@@ -201,7 +201,7 @@ class Pools:
         """The versions that the worker host serves besides the current one, oldest first. Where the list
         can't be read, all there are: open executions may need any of them, and what isn't listed goes."""
         try:
-            found = toml_of((self.home(key) / "kept.toml").read_bytes())
+            found = receipt_of((self.home(key) / "kept.toml").read_bytes())
             return tuple(_part(name) for name in found["versions"])
         except FileNotFoundError:
             return ()

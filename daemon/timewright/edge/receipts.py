@@ -14,7 +14,7 @@ import tomli_w
 from timewright.core.digest import SHORT, Placement
 from timewright.core.names import id_problem, name_problem
 from timewright.core.rollout import rollout_of
-from timewright.core.stored import is_inside, is_moment, is_part, toml_of
+from timewright.core.stored import is_inside, is_moment, is_part, receipt_of
 from timewright.edge import files
 
 RECEIPT = "release.toml"
@@ -78,7 +78,7 @@ class Receipt:
     def from_toml(cls, data: bytes) -> Receipt:
         """Raises ValueError when the text is no receipt of a format we know, or says what none of ours says:
         what a path in it leads to is run, and what it is called is shown."""
-        values = toml_of(data)
+        values = receipt_of(data)
         if values.pop("format", None) != 1:
             raise ValueError("not a receipt of format 1")
         for key, value in values.items():

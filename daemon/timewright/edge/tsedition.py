@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from timewright.core.digest import sha256
 from timewright.edge.tschild import Child, ChildGoneError
 from timewright.edge.tsjob import Checked, Early, Job
 from timewright.edge.tstree import inputs
@@ -36,13 +37,13 @@ _Key = tuple[Path, str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class _Edition:
-    """What the compiler has open of a workflow. `project`: as it says what it is. `files`: as they were told.
-    `packages`: which folders lay behind node_modules."""
+    """What the compiler has open of a workflow. `project`: as it says what it is. `files`: their digests, as
+    they were told. `packages`: which folders lay behind node_modules."""
 
     place: Path
     snapshot: int
     project: Mapping[str, Any]
-    files: Mapping[str, bytes]
+    files: Mapping[str, str]
     packages: _Packages
 
 
@@ -97,15 +98,16 @@ class Editions:
     ) -> tuple[_Edition, Checked]:
         """Have the compiler look at what the release holds, and its verdict."""
         child, config = self._child, str(place / _CONFIG)
-        files = inputs(job.directory)
+        texts = inputs(job.directory)
+        files = {name: sha256(data) for name, data in texts.items()}
         if last is None:
             self._made += 1  # never a place that was there before: of that the compiler may know something
             place.mkdir(parents=True)
             (place / "node_modules").symlink_to(job.modules[0])
-            _write(place, {}, files)
+            _write(place, {}, files, texts)
             changes: dict[str, Any] = {"openProjects": [config]}
         else:
-            changes = {"fileNotifications": _write(place, last.files, files)}
+            changes = {"fileNotifications": _write(place, last.files, files, texts)}
         base = last.snapshot if last else child.anchor
         answer = await child.ask(
             "updateSnapshot", {"snapshot": base, "changes": {**changes, "ensurePrograms": [config]}}
@@ -139,7 +141,9 @@ def _identities(modules: tuple[str, ...]) -> _Packages:
     return tuple(found)
 
 
-def _write(place: Path, before: Mapping[str, bytes], files: Mapping[str, bytes]) -> dict[str, list[str]]:
+def _write(
+    place: Path, before: Mapping[str, str], files: Mapping[str, str], texts: Mapping[str, bytes]
+) -> dict[str, list[str]]:
     """Make what lies there these files; what the compiler is to be told of it."""
     created = [name for name in files if name not in before]
     changed = [name for name in files if name in before and files[name] != before[name]]
@@ -149,6 +153,6 @@ def _write(place: Path, before: Mapping[str, bytes], files: Mapping[str, bytes])
     for name in (*created, *changed):
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(files[name])
+        path.write_bytes(texts[name])
     said = {"changed": changed, "created": created, "deleted": deleted}
     return {kind: [str(place / name) for name in names] for kind, names in said.items()}
