@@ -55,10 +55,22 @@ async def test_a_folder_in_no_work_tree_is_asked_about_seldom(
         asked.append(folder)
 
     monkeypatch.setattr(worktree, "find", find)
-    tree = WorkTree(tmp_path)
+    (tmp_path / ".git").write_text("gitdir: elsewhere\n")
+    (tmp_path / "specs").mkdir()
+    tree = WorkTree(tmp_path / "specs")
     for _ in range(5):
         assert await tree.commits({"a.json": b""}) == {}
     assert len(asked) == 1
+
+
+async def test_where_no_folder_above_has_a_git_no_process_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find(folder: Path) -> None:
+        raise AssertionError("git was asked")
+
+    monkeypatch.setattr(worktree, "find", find)
+    assert await WorkTree(tmp_path).commits({"a.json": b""}) == {}
 
 
 async def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:

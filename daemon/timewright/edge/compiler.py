@@ -190,8 +190,10 @@ class Compiler:
             finally:
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
-        finally:
+        except BaseException:
             await ahead.undo()
+            files.remove(job.directory / "bundle")  # begun before the verdict
+            raise
         return CompileResult(timings, lane, tuple(warnings))
 
     async def _complete(self, job: CompileJob, timings: dict[str, float]) -> list[str]:
