@@ -17,8 +17,10 @@ from tests.e2e.host import Host, run_workflow
 PATIENCE_S = 120.0
 EVERY_S = 0.1  # between two starts of executions,
 MOST = 10  # of which so many may wait at once: more would be a load of their own on a slow machine
-CALM_S = 2.0  # before each change, and until the machine idles: what the one before has left to do (a worker
-LEAST_IDLE = 0.9  # process in reserve is started, an old one ends) is no part of it
+#: Before each change, at least, and until the machine idles: what the one before has left to do (a worker
+#: process in reserve is started, an old one ends) is no part of it.
+CALM_S = 2.0
+LEAST_IDLE = 0.9
 MOST_CALM_S = 20.0
 
 

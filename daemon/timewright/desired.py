@@ -14,12 +14,12 @@ from timewright import log
 from timewright.core.digest import Placement, canonical, sha256
 from timewright.core.document import UnreadableError
 from timewright.core.errors import DeployError, Problem, Reason
-from timewright.core.prepare import Prepared, prepare
+from timewright.core.prepare import Defaults, Prepared, prepare
 from timewright.core.spec import peek_workflow_id
 from timewright.core.worlds import Broken, Desired, Wanted
 from timewright.edge import source
 from timewright.edge.failpoint import failpoint
-from timewright.policies import Defaults, Policies, PolicyReader, is_policy, refused
+from timewright.policies import Policies, PolicyReader, is_policy, refused
 from timewright.sourcing import Scanned
 from timewright.world import World
 

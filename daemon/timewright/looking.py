@@ -11,6 +11,7 @@ from timewright import views
 from timewright.config import Followed
 from timewright.core.actions import Action, Deploy, Hold, Settle
 from timewright.core.errors import Code, RequestError
+from timewright.core.prepare import Defaults
 from timewright.core.sourcestate import SourceState
 from timewright.core.state import Record, Status
 from timewright.diffing import diff_view
@@ -18,7 +19,6 @@ from timewright.drift import drift_view
 from timewright.edge.desk import Operation
 from timewright.edge.statefile import Event
 from timewright.landings import state_of
-from timewright.policies import Defaults
 from timewright.reconcile import Reconciler
 from timewright.rollshow import rollout_view
 from timewright.views import View

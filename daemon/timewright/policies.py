@@ -9,15 +9,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from timewright.core.digest import sha256
 from timewright.core.errors import Problem, Reason, SpecError
 from timewright.core.policy import Policy, defaults_for, is_policy_name, read_policy
+from timewright.core.prepare import Defaults
 from timewright.core.worlds import Broken
 from timewright.edge import source
-
-Defaults = tuple[tuple[str, Any], ...]  # key of deploy → value, sorted
 
 
 def is_policy(path: str) -> bool:

@@ -399,11 +399,12 @@ class Service:
                 wait = _PASS_RETRY[0]
                 self.systemd.ready()
                 self.systemd.status(_one_line(reconciler.world))
-                if not reconciler.busy():
+                busy = reconciler.busy()
+                if not busy:
                     reconciler.world.ready.clear()
-                if worked and not report.actions and not reconciler.busy():
+                if worked and not report.actions and not busy:
                     memory.give_back()
-                worked = bool(report.actions or reconciler.busy())
+                worked = bool(report.actions or busy)
                 await self._until_due(reconciler, watchers, report)
             except Exception as error:
                 trouble = storage_trouble(error)

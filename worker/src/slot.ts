@@ -47,8 +47,6 @@ export class Slot {
   pid: number | undefined;
   startedAt = new Date();
   restarts = 0;
-  /** How often in a row it was killed before it polled: by a person, or the system for its memory. */
-  kills = 0;
   lastError: string | undefined;
   failed: readonly Failure[] = [];
   /** What the Workers of a release's own process serve; undefined in a shared pool. */
@@ -67,6 +65,8 @@ export class Slot {
   private child: Child | undefined;
   private loading: string | undefined;
   private loaded = false;
+  /** How often in a row it was killed before it polled: by a person, or the system for its memory. */
+  private kills = 0;
   private attempt = 0;
   private timers = new Map<'load' | 'backoff' | 'healthy' | 'kill', NodeJS.Timeout>();
 

@@ -19,7 +19,7 @@ from timewright.core.sources import DECLARATIONS, is_code
 from timewright.core.spec import Spec, package_text, read_spec
 from timewright.core.tsconfig import Options, compiler_options, render
 
-_Defaults = tuple[tuple[str, Any], ...]
+Defaults = tuple[tuple[str, Any], ...]  # of policies: key of deploy → value, sorted
 
 #: Raised when the layout of a release changes, so that a new version of timewright makes new ones.
 RELEASE_FORMAT: Final = 2
@@ -79,9 +79,9 @@ class Ready:
 
     def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
         self._left = self._limit = limit
-        self._kept: dict[str, tuple[int, str, _Defaults, Prepared]] = {}
+        self._kept: dict[str, tuple[int, str, Defaults, Prepared]] = {}
 
-    def keep(self, data: bytes, content: str, defaults: _Defaults, prepared: Prepared) -> None:
+    def keep(self, data: bytes, content: str, defaults: Defaults, prepared: Prepared) -> None:
         """`content`: the digest of `data`, which with `defaults` came to this. The earliest stay, where there
         are too many: they are built first."""
         self.take(prepared.digest, "", ())
@@ -89,7 +89,7 @@ class Ready:
             self._left -= len(data)
             self._kept[prepared.digest] = (len(data), content, defaults, prepared)
 
-    def take(self, digest: str, content: str, defaults: _Defaults) -> Prepared | None:
+    def take(self, digest: str, content: str, defaults: Defaults) -> Prepared | None:
         """What is kept for a release, once; None where it was made of something else, or isn't there."""
         size, made_of, given, prepared = self._kept.pop(digest, (0, "", (), None))
         self._left += size

@@ -82,7 +82,7 @@ class Editions:
             self._open[key] = edition
             while len(self._open) > _KEPT:
                 self._forget(self._open.popitem(last=False)[1].place)
-        self._child.keep(frozenset(one.snapshot for one in self._open.values()))
+        self._keep()
         await self._child.release()
         return None if checked.problems else checked
 
@@ -128,6 +128,9 @@ class Editions:
     def _forget(self, place: Path) -> None:
         """Its snapshot is let go of with the next release of them."""
         shutil.rmtree(place, ignore_errors=True)
+        self._keep()
+
+    def _keep(self) -> None:
         self._child.keep(frozenset(one.snapshot for one in self._open.values()))
 
 

@@ -77,7 +77,6 @@ class TypeScriptService:
         self._lines = Lines(self._lane, self._judge, most=_MOST, few=_FEW)
         self._background: set[asyncio.Task[None]] = set()
         self._jobs = 0  # under way, or waiting
-        self._kept = 0  # places made for editions
         self.crashes = 0  # children that were lost in the middle of a job
         self._started = False
         self._starting = asyncio.Lock()
@@ -335,8 +334,7 @@ class TypeScriptService:
         await child.ask("initialize")
         child.anchor, _ = await child.open(self._home / "anchor" / "tsconfig.json")
         if lane is self._lanes[0]:
-            self._kept += 1
-            lane.editions = Editions(child, self._home / f"editions-{self._kept}")
+            lane.editions = Editions(child, self._home / f"editions-{child.process.pid}")
         return child
 
     def _sees(self, child: Child) -> bool:
