@@ -77,6 +77,14 @@ def test_a_process_that_has_just_started_is_on_its_way(state: str) -> None:
     assert (late.health, late.fault) == (Health.DEGRADED, False)
 
 
+def test_a_process_that_can_not_connect_yet_is_no_crash_of_who_is_on_trial() -> None:
+    """Temporal is back, and answers the host already; this process waits until its next try."""
+    found = of("a", slot("connecting", error="tcp connect error", unreachable=True), youngest="a")
+    assert (found.health, found.fault) == (Health.DEGRADED, False)
+    assert "can't connect to Temporal at t:7233: tcp connect error" in found.reason
+    assert of("a", slot("connecting", error="it died", restarts=1), youngest="a").fault
+
+
 def test_a_release_that_can_not_be_loaded_is_at_fault_and_its_neighbour_is_not() -> None:
     process = slot(failed={"a": "no such export"})
     assert of("a", process).fault

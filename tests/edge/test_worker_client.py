@@ -272,12 +272,18 @@ async def slots(*pools: Any) -> tuple[Slot, ...]:
 
 async def test_what_a_worker_process_serves_is_told_with_its_troubles() -> None:
     row = pool("backoff", release("a"), release("b", error="no such export"), pid=7, restarts=3)
-    more = {"namespace": "n", "taskQueue": "q", "poolVersion": "v", "lastError": "boom\n"}
+    more = {
+        "namespace": "n",
+        "taskQueue": "q",
+        "poolVersion": "v",
+        "lastError": "boom\n",
+        "unreachable": True,
+    }
     (slot,) = await slots({**row, **more, "startedAt": "2020-01-01T00:00:00.000Z"})
     assert (slot.key, slot.version, slot.state, slot.current) == (("n", "q"), "v", "backoff", True)
     assert slot.releases == {"a": "a-r1", "b": "b-r1"}
     assert slot.failed == {"b": "no such export"}
-    assert (slot.pid, slot.restarts, slot.error) == (7, 3, "boom\n")
+    assert (slot.pid, slot.restarts, slot.error, slot.unreachable) == (7, 3, "boom\n", True)
     assert slot.age > 1e8
 
 

@@ -43,6 +43,7 @@ function row(pool: Pool, slot: Slot): object {
     startedAt: slot.startedAt.toISOString(),
     restarts: slot.restarts,
     ...(slot.lastError === undefined ? {} : { lastError: slot.lastError }),
+    ...(slot.connectFails === undefined ? {} : { unreachable: true }),
     ...(slot.queues === undefined ? {} : { queues: slot.queues }),
     releases: version.releases.map(({ workflowId, release, workflowTypes }) => {
       const error = slot.failed.find((failure) => failure.workflowId === workflowId)?.error;

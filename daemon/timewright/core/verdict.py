@@ -31,7 +31,8 @@ _FRAME = re.compile(r"/releases/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/([0-9a-f]{12}
 class Slot:
     """A worker process of a pool version, as the host tells. `state`: the host's word (polling, starting,
     connecting, backoff, failed, draining). `age`: seconds since it was started; `restarts`: after crashes.
-    `failed`: workflow id → why its release can't be loaded. `error`: the last words of one that crashed."""
+    `failed`: workflow id → why its release can't be loaded. `error`: the last words of one that crashed, or
+    why it can't connect to Temporal: `unreachable`."""
 
     key: tuple[str, str]  # namespace, task queue
     version: str
@@ -43,6 +44,7 @@ class Slot:
     age: float = 0.0
     restarts: int = 0
     error: str = ""
+    unreachable: bool = False
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -123,6 +125,10 @@ def verdict(
     if workflow_id in slot.failed:
         why = slot.failed[workflow_id]
         return Verdict(Health.DEGRADED, f"{Reason.RELOAD_FAILED}: it can't be loaded: {why}", fault=True)
+    if slot.state == "connecting" and slot.unreachable:
+        # Others may be connected again already: each tries anew after a wait of its own.
+        why = telling_line(slot.error)
+        return _waits(f"its worker process can't connect to Temporal at {address}: {why}")
     if slot.state in ("starting", "connecting") and not slot.error and slot.age < STARTING_S:
         return Verdict(Health.PROGRESSING, f"its worker process is {slot.state}")
     return _crashed(workflow_id, slot, youngest)

@@ -201,6 +201,7 @@ def _slot(pool: Mapping[str, Any]) -> Slot:
         age=_age(pool.get("startedAt")),
         restarts=_whole(pool.get("restarts")),
         error=_text(pool.get("lastError") or ""),
+        unreachable=pool.get("unreachable") is True,
         failed={
             name: _text(item["error"])
             for name, item in zip(names, releases, strict=True)

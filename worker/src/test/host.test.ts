@@ -74,6 +74,7 @@ test('with Temporal out of reach a reload is answered 503 within five seconds or
   const { temporal, pools } = (await host.call('GET', '/workflows')).body;
   assert.equal(temporal.reachable, false);
   assert.equal(pools[0].state, 'connecting');
+  assert.equal(pools[0].unreachable, true, 'and no crash');
   assert.equal((await host.call('GET', '/readyz')).status, 503);
 });
 
