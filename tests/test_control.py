@@ -555,6 +555,7 @@ async def test_a_spec_that_is_away_for_a_moment_is_not_undeployed(bench: Bench) 
 
 async def test_a_spec_that_stays_away_is_undeployed_and_the_reason_is_kept(bench: Bench) -> None:
     await deploy(bench, "x")
+    await deploy(bench, "x", name="two")
     prune(bench)
     (bench.specs / "one.json").unlink()
     await bench.settle()

@@ -41,6 +41,7 @@ from timewright.edge.statefile import Event
 from timewright.edge.worker import Reloaded, WorkerHost
 from timewright.reconcile import Reconciler
 from timewright.service import locked, opened
+from timewright.waking import Named
 from timewright.world import World
 
 from tests.chaos import checks
@@ -218,6 +219,7 @@ class Machine(RuleBasedStateMachine):
             self.runner.run(self._pass())
 
     dead = False
+    named = Named()  # what an event or a person told the daemon to look at first
 
     def arm(self, what: str, data: st.DataObject) -> None:
         """Have a step die, or find no room, or neither, at one of the points that it comes to."""
@@ -242,6 +244,9 @@ class Machine(RuleBasedStateMachine):
         return fault
 
     async def _pass(self) -> None:
+        named, self.named = self.named, Named()
+        if named and await self.reconciler.run_nearby(named):  # as the daemon does where it was told of this
+            await self.reconciler.settled()
         await self.reconciler.run_pass()
         await self.reconciler.settled()
 
@@ -270,19 +275,20 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), what=st.sampled_from(CHANGES), data=st.data())
     def change(self, name: str, what: str, data: st.DataObject) -> None:
-        getattr(self, what)(name)
-        self.arm(what, data)
-        self.run_pass()
+        self._change(name, what, data)
 
     @rule(name=st.sampled_from(NAMES), what=st.sampled_from(CHANGES), data=st.data())
     def change_again(self, name: str, what: str, data: st.DataObject) -> None:
-        getattr(self, what)(name)
-        self.arm(what, data)
-        self.run_pass()
+        self._change(name, what, data)
 
     @rule(name=st.sampled_from(NAMES), what=st.sampled_from(CHANGES), data=st.data())
     def change_more(self, name: str, what: str, data: st.DataObject) -> None:
+        self._change(name, what, data)
+
+    def _change(self, name: str, what: str, data: st.DataObject) -> None:
         getattr(self, what)(name)
+        if data.draw(st.booleans()):
+            self.named = Named(files=frozenset([self.files[name]]))
         self.arm(what, data)
         self.run_pass()
 
@@ -356,6 +362,8 @@ class Machine(RuleBasedStateMachine):
                 self._damage(name)
             else:
                 getattr(self.control, verb)(ROOT, name)
+        if data.draw(st.booleans()):
+            self.named = Named(workflows=frozenset([name]))
         self.run_pass()
 
     def _condemn(self, name: str) -> None:

@@ -374,7 +374,7 @@ class Control(Looking):
 
     def _begin(self, kind: str, workflow_id: str, actor: Actor, reason: str) -> Operation:
         operation = self.reconciler.operations.start(kind, workflow_id, actor.name, reason)
-        self.reconciler.wake()
+        self.reconciler.wake(workflow_id)
         return operation
 
     def _kept(self, record: Record, release: str) -> Receipt:

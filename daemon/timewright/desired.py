@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from timewright.core.document import UnreadableError
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.core.prepare import Defaults, Prepared, prepare
 from timewright.core.spec import peek_workflow_id
-from timewright.core.worlds import Broken, Desired, Wanted
+from timewright.core.worlds import Broken, Desired, Part, Wanted
 from timewright.edge import source
 from timewright.edge.failpoint import failpoint
 from timewright.policies import Policies, PolicyReader, is_policy, refused
@@ -65,6 +65,7 @@ class SourceReader:
         self._policies = PolicyReader()
         self._last_policies = Policies()
         self._last: tuple[Scanned, Desired] | None = None
+        self._unwritten: set[str] = set()  # what the cache on disk doesn't know yet
         self._young: dict[str, tuple[str, float]] = {}  # half-written files: path → (digest, first seen)
 
     async def read(self) -> Desired:
@@ -77,6 +78,45 @@ class SourceReader:
         desired = await self._desired(scan, entries)
         self._last = (scan, desired)
         return desired
+
+    async def read_named(self, paths: Collection[str]) -> Mapping[str, Wanted] | None:
+        """What these files ask for now, by path; all others are as they were at the last read. None where
+        that takes a whole read: one of them is new, gone or being written, or is no readable spec."""
+        entries, last = self._entries, self._last
+        before = {path: entries.get(path) if entries is not None else None for path in paths}
+        olds = {p: entry for p, entry in before.items() if entry and isinstance(entry.parsed, Wanted)}
+        given = {path: self._last_policies.defaults(path) for path in olds}
+        if entries is None or last is None or olds.keys() != before.keys() or None in given.values():
+            return None
+        known = {path: entry.seen for path, entry in olds.items()}
+        found = await self.world.sources.look(known, last[0], self.world.host.limits)
+        if found is None:
+            return None
+        seen, scan = found
+        unknown = {
+            path: _Unknown(digest, given[path])
+            for path, one in seen.items()
+            if (digest := one.digest) is not None and not _is_known(olds[path], one, given[path])
+        }
+        parsed = await self._parse_all(unknown)
+        asked = {path: parsed.get(path, entry.parsed) for path, entry in olds.items()}
+        named = {path: item for path, item in asked.items() if isinstance(item, Wanted)}
+        if named.keys() != asked.keys():
+            return None
+        for path, item in named.items():
+            entries[path] = _Entry(seen[path], item, given[path] or ())
+            self._unwritten.add(path)
+        wanted = tuple(named.get(item.source, item) for item in last[1].wanted)
+        self._last = (scan, replace(last[1], wanted=wanted, revision=scan.revision, parts=self._parts(scan)))
+        return named
+
+    @property
+    def desired(self) -> Desired | None:
+        """What is asked for, as it was last read."""
+        return self._last[1] if self._last is not None else None
+
+    def _parts(self, scan: Scanned) -> tuple[Part, ...]:
+        return scan.parts if self.world.config.sources else ()
 
     def defaults(self, path: str) -> Defaults | None:
         """What the policies, as last read, give to a spec at `path`; None while one can't be read."""
@@ -124,7 +164,7 @@ class SourceReader:
             wanted=tuple(item for item in items if isinstance(item, Wanted)),
             broken=tuple(item for item in items if isinstance(item, Broken)),
             settling=frozenset(settling),
-            parts=scan.parts if self.world.config.sources else (),
+            parts=self._parts(scan),
         )
 
     async def _read_policies(self, scan: Scanned, fresh: dict[str, _Entry], settling: set[str]) -> Policies:
@@ -178,7 +218,7 @@ class SourceReader:
             return {}
         for one in files.values():
             crashes[one.digest] = crashes.get(one.digest, 0) + 1
-        self.world.state.set_fact("parsing", crashes)
+        self.world.state.jot_fact("parsing", crashes)
         parsed: dict[str, Wanted | Broken | None] = {}
         in_folders: dict[str, bytes] = {}
         for path, one in files.items():
@@ -196,7 +236,7 @@ class SourceReader:
             parsed[path] = None if item is None else replace(item, revision=revision)
         for one in files.values():
             crashes.pop(one.digest, None)
-        self.world.state.set_fact("parsing", crashes)
+        self.world.state.jot_fact("parsing", crashes)
         return parsed
 
     def _keep(self, data: bytes, unknown: _Unknown, prepared: Prepared) -> None:
@@ -273,13 +313,15 @@ class SourceReader:
         differ = [
             path
             for path, entry in new.items()
-            if old.get(path) is not entry and old.get(path) != entry and entry.seen.digest is not None
+            if entry.seen.digest is not None
+            and (path in self._unwritten or (old.get(path) is not entry and old.get(path) != entry))
         ]
         gone = old.keys() - new.keys() if complete else set()
         if differ or gone:
             generation = self._generation()
             changed = {path: _to_row(new[path], generation) for path in differ}
             self.world.state.update_file_cache(changed, gone)
+        self._unwritten.clear()
         self._entries = new if complete else {**old, **new}
 
     def _forget_refused(self, present: set[str]) -> None:

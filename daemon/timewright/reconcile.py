@@ -20,9 +20,10 @@ from timewright.apply import Applier
 from timewright.config import Config, Followed
 from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
 from timewright.core.errors import Reason
-from timewright.core.plan import plan
+from timewright.core.nearby import plan_nearby
+from timewright.core.plan import plan, plan_all
 from timewright.core.state import Pinned, Record, Status
-from timewright.core.worlds import Desired, Executions, Observed, Policy
+from timewright.core.worlds import Desired, Executions, Observed, Policy, Wanted
 from timewright.desired import SourceReader
 from timewright.edge.statefile import storage_trouble
 from timewright.health import HealthWatch
@@ -31,6 +32,7 @@ from timewright.notes import Notes
 from timewright.operations import Operations
 from timewright.rollouts import Rollouts
 from timewright.sourcing import Sources
+from timewright.waking import Named
 from timewright.world import Change, World
 
 _AT_ONCE = 16  # tasks that a pass starts in one turn of the loop
@@ -95,7 +97,9 @@ class Reconciler:
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._cut = False
         self._calm: _Calm | None = None
+        self._standing: dict[str, Wanted] = {}  # specs that the last whole plan held nothing against, by id
         self._clock = 0.0  # when the last pass began, also one that failed
+        self.wake_for: Callable[[str], None] | None = None  # the same, for one workflow
         self.stopping: Callable[[], bool] = lambda: False  # whether no more work is to be started
         self.operations = Operations(world)
         self.landings = Landings(world, self)
@@ -109,9 +113,12 @@ class Reconciler:
     def sources(self) -> Sources:
         return self.world.sources
 
-    def wake(self) -> None:
-        """Have a pass soon."""
-        self._wake()
+    def wake(self, workflow_id: str = "") -> None:
+        """Have a pass soon; over this workflow alone, if that will do."""
+        if workflow_id and self.wake_for is not None:
+            self.wake_for(workflow_id)
+        else:
+            self._wake()
 
     async def run_pass(self) -> PassReport:
         """One pass. Raises only what stops the daemon: an I/O error of the tree or the state file."""
@@ -136,6 +143,52 @@ class Reconciler:
         vanishing = any(isinstance(a, Hold) and a.reason is Reason.VANISHED for a in actions)
         return PassReport(desired, actions, bool(desired.settling), vanishing, self._cut)
 
+    async def run_nearby(self, named: Named) -> bool:
+        """A pass over what was named alone, where that comes to the same as one over all; False where it does
+        not, and nothing was done. It is told from what the last whole pass read and found, so one has to
+        follow soon; what it does not see until then is what nobody named."""
+        started = time.monotonic()
+        specs = await self._named_specs(named)
+        if not specs:
+            return False
+        now, desired = self.world.clock(), self.source.desired
+        observed = self._observe_few([spec.workflow_id for spec in specs])
+        if desired is None or now < self._clock:
+            return False
+        actions = plan_nearby(specs, self._standing, desired, observed, self._policy(), now)
+        if actions is None:
+            return False
+        self._calm = None
+        self._standing.update({spec.workflow_id: spec for spec in specs})
+        self.desired = desired
+        tasks = [await self._start(action, self._revision(action, desired)) for action in actions]
+        self._say_when_done(desired, actions, [task for task in tasks if task is not None], started)
+        return True
+
+    async def _named_specs(self, named: Named) -> list[Wanted]:
+        """The specs that were named, as they are now; none where one of them can't be told alone."""
+        read = await self.source.read_named(named.files) if named.files else {}
+        asked = {name: self._standing.get(name) for name in named.workflows}
+        if read is None or None in asked.values():
+            return []
+        by_id = {spec.workflow_id: spec for spec in asked.values() if spec is not None}
+        by_id |= {spec.workflow_id: spec for spec in read.values()}
+        return list(by_id.values())
+
+    def _observe_few(self, workflow_ids: Sequence[str]) -> Observed:
+        """No more of the world than these workflows."""
+        world = self.world
+        records = {name: world.records[name] for name in workflow_ids if name in world.records}
+        lives = {name: world.look_at(name) for name in workflow_ids if name not in self._busy}
+        lives |= {name: world.live(name) for name in workflow_ids if name in self._busy}
+        return Observed(
+            records=records,
+            live={name: live for name, live in lives.items() if live is not None},
+            busy={name: self._busy[name][0] for name in workflow_ids if name in self._busy},
+            bad=world.bad,
+            suspension=world.suspension,
+        )
+
     def plan(self, desired: Desired, *, patient: bool = True) -> tuple[Action, ...]:
         """What a pass would do now. Reads the tree, changes nothing. Not `patient`: as if what is away had
         been away for long."""
@@ -148,7 +201,7 @@ class Reconciler:
         now, calm = self.world.clock(), self._calm
         if calm is not None and calm.at <= now < calm.until and self._is_still(calm, desired, observed):
             return calm.actions
-        actions = self._planned(desired, observed)
+        actions, self._standing = plan_all(desired, observed, self._policy(), now)
         waits = all(isinstance(action, Hold) for action in actions) and not observed.busy
         self._calm = None
         if waits and not desired.settling and not observed.earlier:
@@ -175,6 +228,9 @@ class Reconciler:
         )
 
     def _planned(self, desired: Desired, observed: Observed, *, patient: bool = True) -> tuple[Action, ...]:
+        return plan(desired, observed, self._policy(patient=patient), self.world.clock())
+
+    def _policy(self, *, patient: bool = True) -> Policy:
         settings, world = self.world.config.source, self.world
         named = world.config.sources
         policies = [_policy(one, world.config, patient=patient) for one in world.config.followed]
@@ -183,7 +239,7 @@ class Reconciler:
             safe = replace(policy, prune=False, max_deletes=settings.max_deletes)
             by_name = {one.name: own for one, own in zip(world.config.followed, policies, strict=True)}
             policy = replace(safe, sources=by_name)
-        return plan(desired, observed, policy, world.clock())
+        return policy
 
     def _leaving(self, desired: Desired) -> list[str]:
         """What may be undeployed: its spec is gone, or a person said so."""
@@ -323,8 +379,13 @@ class Reconciler:
     def _summarise(
         self, desired: Desired, actions: Sequence[Action], tasks: list[asyncio.Task[None]], started: float
     ) -> None:
+        self.world.state.jot_fact("last_pass", {"at": self.world.clock(), "problem": desired.problem})
+        self._say_when_done(desired, actions, tasks, started)
+
+    def _say_when_done(
+        self, desired: Desired, actions: Sequence[Action], tasks: list[asyncio.Task[None]], started: float
+    ) -> None:
         """One line for a pass that did something, when it is done."""
-        self.world.state.set_fact("last_pass", {"at": self.world.clock(), "problem": desired.problem})
         work = [action for action in actions if not isinstance(action, Hold)]
         if not work:
             return

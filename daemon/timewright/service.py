@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from timewright import log
-from timewright.config import Config
+from timewright.config import Config, Followed
 from timewright.core.dependencies import Rules
 from timewright.core.document import Limits
 from timewright.core.errors import DeployError, TimewrightError
@@ -42,6 +42,7 @@ from timewright.looking import is_shown
 from timewright.notify import Notifier
 from timewright.reconcile import PassReport, Reconciler
 from timewright.statuses import Statuses
+from timewright.waking import Named, Wake
 from timewright.world import World
 
 Helpers = Callable[[Config], AbstractAsyncContextManager[None]]
@@ -52,6 +53,8 @@ Faces = Callable[[World, Reconciler], AbstractAsyncContextManager[None]]
 _OURS = ("cache", "holds", "sources")
 #: Seconds between looks while a release on trial isn't healthy: a bad one goes sooner.
 _TRIAL_S = 1.0
+#: Seconds that passes over a few may go on without one over all.
+_WHOLE_S = 2.0
 #: Seconds before the next try when a pass itself fails (the tree or the state file can't be used).
 _PASS_RETRY = (1.0, 60.0)
 
@@ -304,10 +307,11 @@ class Service:
         self._again = again or (lambda: config)
         self._helpers: Helpers = helpers or (lambda _: nullcontext())
         self._faces: Faces = faces or (lambda *_: nullcontext())
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._stop = asyncio.Event()
         self._hung_up = asyncio.Event()
         self._pace = Pace(config.source.scan_interval_s)
+        self._owed: float | None = None  # until when a pass over a few may stand for a whole one (monotonic)
 
     async def run(self) -> bool:
         """True when the settings have changed: the caller has a new process take this one's place."""
@@ -319,7 +323,8 @@ class Service:
                 world.pulse = self.systemd.feed
                 reconciler = Reconciler(world, self._wake.set)
                 reconciler.stopping = self._stop.is_set
-                watchers = [Watcher(folder, self._wake.set) for folder in self.config.folders]
+                reconciler.wake_for = self._wake.workflow
+                watchers = [self._watcher(one) for one in self.config.followed if not one.settings.git]
                 for watcher in watchers:
                     await watcher.start()
                 async with self._beside(world, reconciler):
@@ -357,6 +362,12 @@ class Service:
                 watch.cancel()
             await asyncio.wait(watches)
 
+    def _watcher(self, one: Followed) -> Watcher:
+        def wake(names: frozenset[str]) -> None:
+            self._wake.files([one.prefix + name for name in names])
+
+        return Watcher(self.config.path(one.settings.path), wake)
+
     def stop(self) -> None:
         self._stop.set()
         self._wake.set()
@@ -384,7 +395,7 @@ class Service:
         wait, worked = _PASS_RETRY[0], True
         memory.keep()
         while not self._stop.is_set():
-            self._wake.clear()
+            named = self._wake.take()
             self.systemd.feed()
             try:
                 if self._hung_up.is_set():
@@ -393,6 +404,10 @@ class Service:
                     if self._has_other_settings(reconciler.world):
                         return True
                     reconciler.world.sources.wake_all("SIGHUP")
+                elif named and await self._passed_nearby(reconciler, named):
+                    wait = _PASS_RETRY[0]
+                    continue
+                self._owed = None
                 for watcher in watchers:
                     await watcher.refresh()
                 report = await reconciler.run_pass()
@@ -421,6 +436,21 @@ class Service:
                 await self._rest(wait)
                 wait = min(wait * 2, _PASS_RETRY[1])
         return False
+
+    async def _passed_nearby(self, reconciler: Reconciler, named: Named) -> bool:
+        """A pass over the few that were named, if that will do. The whole one, which costs more the more
+        there is, follows when they are done, or after a while."""
+        now = time.monotonic()
+        owed = now + _WHOLE_S if self._owed is None else self._owed
+        if now >= owed or not await reconciler.run_nearby(named):
+            return False
+        self._owed = owed
+        self._pace.heard()
+        waits = [asyncio.ensure_future(wait) for wait in (self._wake.wait(), reconciler.settled())]
+        await asyncio.wait(waits, timeout=owed - now, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return True
 
     @property
     def stopped(self) -> bool:
@@ -480,7 +510,7 @@ class Service:
         """As _sleep, and only a signal ends it: what a full disk cuts short wakes us, again and again."""
         await self._wait(self._stop, seconds)
 
-    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+    async def _wait(self, event: asyncio.Event | Wake, seconds: float) -> None:
         """With signs of life meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not event.is_set():

@@ -95,15 +95,45 @@ class Sources:
         if one.settings.git:
             return self._listed(one, known)
         root = self.world.config.path(one.settings.path)
-        own = {path: seen._replace(path=path.removeprefix(one.prefix)) for path, seen in _below(known, one)}
-        scan = await asyncio.to_thread(
-            source.scan, root, own if one.prefix else known, limits=limits, now_ns=time.time_ns()
-        )
-        if one.name not in self._revised or self._revised[one.name][0] != scan.files:
-            digests = canonical([(seen.path, seen.digest) for seen in scan.files])
-            self._revised[one.name] = (scan.files, sha256(digests)[:12])
-        part = Part(one.name, scan.complete, scan.problem, self._revised[one.name][1])
+        own = {seen.path: seen for seen in _bared(known, one.prefix)} if one.prefix else known
+        scan = await asyncio.to_thread(source.scan, root, own, limits=limits, now_ns=time.time_ns())
+        part = Part(one.name, scan.complete, scan.problem, self._revise(one, scan.files))
         return part, tuple(_prefixed(one.prefix, scan.files, known))
+
+    async def look(
+        self, known: Mapping[str, Seen], last: Scanned, limits: Limits
+    ) -> tuple[dict[str, Seen], Scanned] | None:
+        """These files of folders as they are now, by path, and the last scan with them; None where one can't
+        be read just now."""
+        found: dict[str, Seen] = {}
+        parts = list(last.parts)
+        for index, one in enumerate(self.followed):
+            own = {path: seen for path, seen in known.items() if self.find(path)[0] == one}
+            before = self._revised.get(one.name)
+            if not own:
+                continue
+            if one.settings.git or before is None or not last.parts[index].complete:
+                return None
+            bare = {item.path: item for item in _bared(own, one.prefix)}
+            root, now = self.world.config.path(one.settings.path), time.time_ns()
+            seen = await asyncio.to_thread(source.scan_named, root, bare, limits=limits, now_ns=now)
+            by_path = {item.path: item for item in seen if item.digest is not None}
+            if by_path.keys() != bare.keys():
+                return None
+            revision = self._revise(one, tuple(by_path.get(item.path, item) for item in before[0]))
+            parts[index] = replace(parts[index], revision=revision)
+            found |= {item.path: item for item in _prefixed(one.prefix, seen, known)}
+        if found.keys() != known.keys():
+            return None
+        files = tuple(found.get(item.path, item) for item in last.files)
+        return found, replace(last, parts=tuple(parts), files=files)
+
+    def _revise(self, one: Followed, files: tuple[Seen, ...]) -> str:
+        """A folder's revision: which files it holds, and what is in them."""
+        if one.name not in self._revised or self._revised[one.name][0] != files:
+            digests = canonical([(seen.path, seen.digest) for seen in files])
+            self._revised[one.name] = (files, sha256(digests)[:12])
+        return self._revised[one.name][1]
 
     def _listed(self, one: Followed, known: Mapping[str, Seen]) -> tuple[Part, tuple[Seen, ...]]:
         follower = self.followers[one.title]
@@ -222,9 +252,13 @@ class Sources:
             self.followers[name].poke(because)
 
 
-def _below(known: Mapping[str, Seen], one: Followed) -> Iterator[tuple[str, Seen]]:
-    if one.prefix:
-        yield from ((path, seen) for path, seen in known.items() if path.startswith(one.prefix))
+def _bared(known: Mapping[str, Seen], prefix: str) -> Iterator[Seen]:
+    """The files below a prefix, by what their paths are without it."""
+    for path, seen in known.items():
+        if not prefix:
+            yield seen
+        elif path.startswith(prefix):
+            yield seen._replace(path=path.removeprefix(prefix))
 
 
 def _prefixed(prefix: str, files: tuple[Seen, ...], known: Mapping[str, Seen]) -> Iterator[Seen]:

@@ -371,30 +371,52 @@ class World:
         for workflow_id in self.receipts.keys() - links.keys() - set(busy):
             del self.receipts[workflow_id]
         for workflow_id, release in links.items():
-            if workflow_id in busy:
-                continue
-            known = self.receipts.get(workflow_id)
-            if known is None or known.release != release:
-                receipt = self.releases.receipt(workflow_id, release)
-                if receipt is not None:
-                    self.receipts[workflow_id] = receipt
-                else:
-                    self.receipts.pop(workflow_id, None)
-        self._look_at_pools()
+            if workflow_id not in busy:
+                self._take(workflow_id, release)
+        for key in {(r.namespace, r.task_queue) for r in self.receipts.values()} | self.pool_links.keys():
+            self._look_at_pool(key)
         found = {workflow_id: self._live(receipt) for workflow_id, receipt in self.receipts.items()}
         self._lives = {workflow_id: (self.receipts[workflow_id], live) for workflow_id, live in found.items()}
         return found
 
-    def _look_at_pools(self) -> None:
-        for key in {(r.namespace, r.task_queue) for r in self.receipts.values()} | self.pool_links.keys():
-            link = self.pools.link(key)
-            if link is None:
-                self.pool_links.pop(key, None)
-                self.pool_versions.pop(key, None)
-            elif link != self.pool_links.get(key):
-                version = self.pools.current(key)
-                if version is not None:
-                    self.pool_links[key], self.pool_versions[key] = link, version
+    def look_at(self, workflow_id: str) -> Live | None:
+        """The same for one workflow that is not busy."""
+        release = self._links.one(workflow_id)
+        if release is None:
+            self.receipts.pop(workflow_id, None)
+        else:
+            self._take(workflow_id, release)
+        receipt = self.receipts.get(workflow_id)
+        if receipt is None:
+            return None
+        self._look_at_pool((receipt.namespace, receipt.task_queue))
+        live = self._live(receipt)
+        self._lives[workflow_id] = (receipt, live)
+        return live
+
+    def live(self, workflow_id: str) -> Live | None:
+        """What it held when last looked at."""
+        receipt = self.receipts.get(workflow_id)
+        return self._live(receipt) if receipt is not None else None
+
+    def _take(self, workflow_id: str, release: str) -> None:
+        known = self.receipts.get(workflow_id)
+        if known is None or known.release != release:
+            receipt = self.releases.receipt(workflow_id, release)
+            if receipt is not None:
+                self.receipts[workflow_id] = receipt
+            else:
+                self.receipts.pop(workflow_id, None)
+
+    def _look_at_pool(self, key: Key) -> None:
+        link = self.pools.link(key)
+        if link is None:
+            self.pool_links.pop(key, None)
+            self.pool_versions.pop(key, None)
+        elif link != self.pool_links.get(key):
+            version = self.pools.current(key)
+            if version is not None:
+                self.pool_links[key], self.pool_versions[key] = link, version
 
     def _live(self, receipt: Receipt) -> Live:
         """The very same object as at the last look where nothing has changed: a pass compares."""

@@ -151,6 +151,10 @@ class Loop:
         if workflow.live is None and change not in ("edit", "back", "resume", "restart"):
             self.edit(workflow)
             await self.settle("something to change")
+        others = [one for one in self.model.workflows.values() if one is not workflow]
+        if change == "remove" and all(one.word is None for one in others):
+            self.edit(others[0])  # an empty source undeploys nothing
+            await self.settle("something that stays")
         if change in ("rollback", "suspend") and (workflow.pinned or workflow.fault):
             self.edit(workflow)
             await self.settle("something to ask for")

@@ -49,6 +49,7 @@ LAYERS = (
             "sourcing",
             "statuses",
             "views",
+            "waking",
             "world",
         ),
     },

@@ -100,7 +100,8 @@ def test_a_rollback_that_failed_is_not_tried_again_until_it_makes_sense() -> Non
 
 def test_a_spec_that_goes_away_lifts_a_rollback_and_no_pin() -> None:
     gone = rolled_back(missing_since=NOW - 100)
-    assert isinstance(the_plan(gone, policy=PRUNE)[0], Undeploy)
+    other = make_wanted("other")
+    assert isinstance(the_plan(gone, other, policy=PRUNE)[-1], Undeploy)
     held = rolled_back(pin=pin(Pinned.PIN, against=""))
     assert isinstance(the_plan(held, policy=PRUNE)[0], Hold)
 

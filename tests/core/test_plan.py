@@ -180,7 +180,9 @@ def test_a_spec_that_went_away_is_kept_when_prune_is_off() -> None:
 
 @pytest.mark.parametrize(("word", "policy", "kind"), [(True, KEEP, Undeploy), (False, PRUNE, Hold)])
 def test_a_specs_own_word_on_pruning_wins(word: bool, policy: Policy, kind: type) -> None:
-    assert isinstance(only(desired(), deployed("hello", prune=word), policy), kind)
+    wish = desired(make_wanted("other"))
+    world = observed(make_live("other"), make_record("other"), make_live(prune=word), make_record())
+    assert isinstance(only(wish, world, policy), kind)
 
 
 def test_a_failed_spec_that_never_ran_is_forgotten_when_it_goes() -> None:
@@ -190,7 +192,12 @@ def test_a_failed_spec_that_never_ran_is_forgotten_when_it_goes() -> None:
 
 def test_an_interrupted_undeploy_is_taken_up_again() -> None:
     world = observed(make_record(status=Status.UNDEPLOYING), make_live())
-    assert isinstance(only(desired(), world, PRUNE), Undeploy)
+    assert isinstance(by_id(planned(desired(make_wanted("other")), world, PRUNE))["hello"], Undeploy)
+
+
+def test_an_interrupted_undeploy_waits_while_the_source_is_empty() -> None:
+    world = observed(make_record(status=Status.UNDEPLOYING), make_live())
+    assert isinstance(only(desired(), world, PRUNE), Hold)
 
 
 def test_what_is_undeployed_already_needs_nothing() -> None:
@@ -198,7 +205,8 @@ def test_what_is_undeployed_already_needs_nothing() -> None:
 
 
 def test_what_runs_without_a_record_is_pruned_like_the_rest() -> None:
-    assert isinstance(only(desired(), observed(make_live()), PRUNE), Undeploy)
+    actions = planned(desired(make_wanted("other")), observed(make_live()), PRUNE)
+    assert isinstance(by_id(actions)["hello"], Undeploy)
 
 
 @pytest.mark.parametrize("world", [deployed("hello"), observed(make_record()), observed(failed(False))])
@@ -212,8 +220,10 @@ def test_an_incomplete_source_still_deploys_what_could_be_read() -> None:
     assert isinstance(only(desired(make_wanted(), complete=False), observed()), Deploy)
 
 
-def test_an_empty_source_looks_like_an_accident() -> None:
-    for action in planned(desired(), deployed("a", "b"), PRUNE):
+@pytest.mark.parametrize("live", [("a",), ("a", "b")])
+def test_an_empty_source_looks_like_an_accident(live: tuple[str, ...]) -> None:
+    """Also where a single workflow is all that runs."""
+    for action in planned(desired(), deployed(*live), PRUNE):
         assert isinstance(action, Hold)
         assert "the source is empty" in action.because
 

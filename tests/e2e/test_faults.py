@@ -129,6 +129,7 @@ async def test_a_bad_release_whose_daemon_died_behind_its_link_is_taken_back_as_
 async def test_a_daemon_killed_in_mid_undeploy_finishes_at_its_next_start(host: Host, point: str) -> None:
     host.start_worker()
     host.put("gone.json", greeter("gone", "gone", prune=True))
+    host.put("kept.json", greeter("kept", "kept"))  # an empty source undeploys nothing
     host.start_daemon()
     await host.until_served("gone")
     host.stop_daemon()

@@ -34,10 +34,12 @@ class Wakes:
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.named: list[frozenset[str]] = []
         self._event = asyncio.Event()
 
-    def __call__(self) -> None:
+    def __call__(self, names: frozenset[str]) -> None:
         self.times.append(time.monotonic())
+        self.named.append(names)
         self._event.set()
 
     async def settle(self) -> None:
@@ -454,7 +456,7 @@ def say(**facts):
 async def main():
     global wake
     wake = asyncio.Event()
-    watcher = Watcher(root, wake.set, retry_s=0)
+    watcher = Watcher(root, lambda _: wake.set(), retry_s=0)
     await watcher.start()
     await story(watcher)
     await watcher.stop()
@@ -586,7 +588,7 @@ async def story(watcher):
 
 async def test_a_platform_without_inotify_polls(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "sys", SimpleNamespace(platform="sunos5"))
-    watcher = Watcher(root, lambda: None)
+    watcher = Watcher(root, lambda _: None)
     await watcher.start()
     assert watcher.mode == "polling"
     assert "Linux only" in watcher.problem
@@ -642,7 +644,7 @@ async def test_stop_in_the_middle_of_a_storm_of_swaps_is_clean(tmp_path: Path) -
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     (tmp_path / "current").symlink_to("one")
-    watcher = Watcher(tmp_path / "current", lambda: None, again_s=0.001)
+    watcher = Watcher(tmp_path / "current", lambda _: None, again_s=0.001)
     await watcher.start()
     for turn in range(100):
         (tmp_path / "next").symlink_to("two" if turn % 2 == 0 else "one")
@@ -653,6 +655,6 @@ async def test_stop_in_the_middle_of_a_storm_of_swaps_is_clean(tmp_path: Path) -
 
 
 async def test_stop_without_start_is_fine(root: Path) -> None:
-    watcher = Watcher(root, lambda: None)
+    watcher = Watcher(root, lambda _: None)
     await watcher.stop()
     assert not await watcher.refresh()

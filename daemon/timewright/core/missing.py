@@ -108,7 +108,7 @@ def _why_blocked(
     settling = any(desired.part(path).name == part.name for path in desired.settling)
     allowed = max(1, int(len(live) * policy.max_deletes))
     confirm = "if it is meant: `timewright prune --confirm`"
-    if not speaks and not settling and len(live) > 1 and not policy.allow_empty:
+    if not speaks and not settling and live and not policy.allow_empty:
         return f"the source is empty, which looks like an accident ({confirm})"
     if len(doomed) > allowed and not policy.allow_empty:
         share = f"{len(doomed)} of {len(live)} at once is more than max_deletes allows ({allowed})"

@@ -22,6 +22,13 @@ from timewright.core.worlds import Desired, Live, Observed, Policy, Wanted
 def plan(desired: Desired, observed: Observed, policy: Policy, now: float) -> tuple[Action, ...]:
     """The actions that bring the host to what the source asks for, one at most for each workflow.
     `now`: seconds since the epoch."""
+    return plan_all(desired, observed, policy, now)[0]
+
+
+def plan_all(
+    desired: Desired, observed: Observed, policy: Policy, now: float
+) -> tuple[tuple[Action, ...], dict[str, Wanted]]:
+    """The same, and the specs that nothing is held against, by workflow id."""
     wanted, refusals = arbitrate(desired, observed)
     wanted, unordered = refuse_unordered(wanted, refusals, desired)
     refusals += unordered
@@ -40,7 +47,7 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: float) -> tu
     actions += for_missing(desired, present, pins.keys(), observed, policy, now)
     actions = [unless_open(action, observed.executions, observed.records) for action in actions]
     actions = [_unless_suspended(action, by_id, observed, now) for action in actions]
-    return (*actions, *_no_longer_held(actions, observed))
+    return (*actions, *_no_longer_held(actions, observed)), by_id
 
 
 def _no_longer_held(actions: list[Action], observed: Observed) -> Iterator[Action]:

@@ -37,6 +37,10 @@ class Links:
             self._known, self._stamp = {}, None
         return self._known
 
+    def one(self, workflow_id: str) -> str | None:
+        """Where one of them points now; None when it isn't there, or none of ours."""
+        return _release(self.directory / workflow_id)
+
     def _read(self) -> dict[str, str]:
         found: dict[str, str] = {}
         with os.scandir(self.directory) as entries:
@@ -48,10 +52,10 @@ class Links:
         return found
 
 
-def _release(entry: os.DirEntry[str]) -> str | None:
+def _release(entry: os.DirEntry[str] | Path) -> str | None:
     """The release that a workflow's link names, if the link is one of ours."""
     try:
-        target = os.readlink(entry.path)  # noqa: PTH115 - ten thousand of them
+        target = os.readlink(entry)  # noqa: PTH115 - ten thousand of them
     except OSError:
         return None
     above, _, release = target.rstrip("/").rpartition("/")

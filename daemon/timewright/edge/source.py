@@ -174,6 +174,22 @@ def scan(
         os.close(descriptor)
 
 
+def scan_named(root: Path, known: Mapping[str, Seen], *, limits: Limits, now_ns: int) -> tuple[Seen, ...]:
+    """These files alone, as a scan would see them, by the same arguments. What can't be opened is missing."""
+    try:
+        descriptor = os.open(root, _DIRECTORY)
+    except (OSError, ValueError):
+        return ()
+    try:
+        reader = _Reader(
+            _Root(descriptor, os.path.realpath(root).rstrip("/")), known, limits, now_ns, len(known) + 1
+        )
+        reader.read_known()
+        return reader.result().files
+    finally:
+        os.close(descriptor)
+
+
 def read_file(root: Path, path: str, limits: Limits) -> Content:
     """Read one file of the source, with the same care as a scan.
 
@@ -219,6 +235,10 @@ class _Reader:
             self._directory(self._root.descriptor, "", 1)
         except _TooManyError:
             self.skip("", f"has more than {self._max_specs:,} specs", "is the path of the source right?")
+
+    def read_known(self) -> None:
+        for path in self._known:
+            self._spec(path)
 
     def result(self) -> Scan:
         problem = str(self._incomplete[0]) if self._incomplete else ""

@@ -424,6 +424,14 @@ class StateFile:
     def set_fact(self, name: str, value: Any) -> None:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", [name, json.dumps(value)])
 
+    def jot_fact(self, name: str, value: Any) -> None:
+        """The same for what need only outlive this process: a power cut may take it."""
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            self.set_fact(name, value)
+        finally:
+            self._db.execute("PRAGMA synchronous=FULL")
+
     def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
         cursor = self._db.execute(query, values)
         names = [column[0] for column in cursor.description]

@@ -1,7 +1,8 @@
-"""File events, as hints only: they wake a scan and say nothing about what changed.
+"""File events, as hints only: they wake a scan, and may say where to look first.
 
 Every watcher loses events (faults.md, finding 4), so nothing here is believed: a wake means "look",
-silence means nothing, and `refresh`, called before each periodic scan, notices that we have gone deaf.
+silence means nothing, names are never all there is, and `refresh`, called before each periodic scan,
+notices that we have gone deaf.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -32,12 +34,13 @@ from watchdog.events import (
 )
 from watchdog.utils import BaseThread, UnsupportedLibcError
 
-from timewright.edge.source import escape, is_followed_name, is_ignored_name
+from timewright.edge.source import escape, is_followed_name, is_ignored_name, is_spec_name
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
 
 Mode = Literal["inotify", "polling"]
+Notify = Callable[..., None]  # (whether the path leads elsewhere, the one spec that it is about)
 
 FIX_WATCHES = "sysctl -w fs.inotify.max_user_watches=1048576"
 FIX_INSTANCES = "sysctl -w fs.inotify.max_user_instances=1024"
@@ -57,6 +60,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
 _CONFIGMAP_LINK = "..data"
 _MAX_LINKS = 40  # the kernel's own limit on one path
 _ATTEMPTS = 3
+_MOST_NAMED = 8  # names that are kept of a burst; more are a checkout, or the like
 _MOVE_DELAY_S = 0.01
 _LAG_S = 0.02  # what watchdog may need to add a watch for a directory that was just made
 
@@ -122,15 +126,16 @@ class Watcher:
     """Wakes somebody when the source may have changed.
 
     `on_wake` is called in the event loop: `first_s` after the first event of a burst, at most every
-    `again_s` while it lasts, and always once after its last event. `mode` "polling" means that no
-    events come, and `problem` says why and what to do; the caller then scans more often. A source
-    that isn't there is no problem here: we wait for it to appear.
+    `again_s` while it lasts, and always once after its last event; with the specs, by their paths in the
+    source, that were written or came, if events told of nothing else, and with none where they did.
+    `mode` "polling" means that no events come, and `problem` says why and what to do; the caller then
+    scans more often. A source that isn't there is no problem here: we wait for it to appear.
     """
 
     def __init__(
         self,
         root: Path,
-        on_wake: Callable[[], None],
+        on_wake: Callable[[frozenset[str]], None],
         *,
         first_s: float = 0.002,
         again_s: float = 0.05,
@@ -147,6 +152,7 @@ class Watcher:
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._following: asyncio.Task[None] | None = None
+        self._names: deque[str] = deque()  # written by watchdog's thread; '': anything may have changed
         self._poked = False  # a call into the loop is under way; written by watchdog's thread too
         self._moved = False  # the path may lead elsewhere by now
 
@@ -201,10 +207,12 @@ class Watcher:
 
     # in watchdog's thread
 
-    def _notify(self, moved: bool) -> None:
+    def _notify(self, moved: bool, name: str = "") -> None:
         """One call into the loop at a time, so 10,000 events don't queue up 10,000 calls."""
         if moved:
             self._moved = True
+        if len(self._names) <= _MOST_NAMED:  # else they are too many already
+            self._names.append(name)
         loop = self._loop
         if loop is not None and not self._poked:
             self._poked = True
@@ -223,7 +231,13 @@ class Watcher:
         if self._moved and idle and self._loop is not None:
             self._moved = False
             self._following = self._loop.create_task(self._follow())
-        self._on_wake()
+        self._on_wake(self._take_names())
+
+    def _take_names(self) -> frozenset[str]:
+        names: list[str] = []
+        while self._names:
+            names.append(self._names.popleft())
+        return frozenset() if "" in names or len(names) > _MOST_NAMED else frozenset(names)
 
     async def _follow(self) -> None:
         """Go where the path leads by now, and wake again for what happened there in between."""
@@ -295,7 +309,7 @@ class _Attached(NamedTuple):
         return len(outside) + (_count_directories(real) if real is not None else 0)
 
 
-def _attach_settled(root: Path, notify: Callable[[bool], None]) -> _Attached:
+def _attach_settled(root: Path, notify: Notify) -> _Attached:
     """Attach to where `root` leads, and look again whether it still leads there."""
     attached = _attach(survey(root), notify)
     for _ in range(_ATTEMPTS):
@@ -307,7 +321,7 @@ def _attach_settled(root: Path, notify: Callable[[bool], None]) -> _Attached:
     return attached
 
 
-def _attach(target: Survey, notify: Callable[[bool], None]) -> _Attached:
+def _attach(target: Survey, notify: Notify) -> _Attached:
     """Start watchdog on the tree and on the anchors. Raises _CannotWatchError, with nothing left over."""
     with _attaching:
         threads, descriptors = _threads(), _inotify_descriptors()
@@ -373,7 +387,7 @@ def _hasten_moves() -> None:
         InotifyMoveEventGrouper.delay = _MOVE_DELAY_S
 
 
-def _schedule(observer: BaseObserver, target: Survey, notify: Callable[[bool], None]) -> None:
+def _schedule(observer: BaseObserver, target: Survey, notify: Notify) -> None:
     real = target.real
     if real is not None:
         handler = _TreeHandler(str(real), notify)
@@ -393,7 +407,7 @@ def _anchor_directories(target: Survey) -> list[Path]:
 class _TreeHandler(FileSystemEventHandler):
     """Events below the source: only names that a scan would look at are news."""
 
-    def __init__(self, real: str, notify: Callable[[bool], None]) -> None:
+    def __init__(self, real: str, notify: Notify) -> None:
         self._real = real
         self._prefix = real.rstrip("/") + "/"
         self._notify = notify
@@ -403,7 +417,14 @@ class _TreeHandler(FileSystemEventHandler):
             if path == self._real:
                 self._notify(True)
             elif path.startswith(self._prefix) and self._is_news(path, event):
-                self._notify(False)
+                self._notify(False, self._named(path, event))
+
+    def _named(self, path: str, event: FileSystemEvent) -> str:
+        """The spec that was written or came, and nothing else happened; '' for any other news."""
+        there = event.dest_path if isinstance(event, FileMovedEvent) else event.src_path
+        kind = isinstance(event, FileMovedEvent | FileClosedEvent | FileCreatedEvent)
+        name = path.removeprefix(self._prefix)
+        return name if kind and path == os.fsdecode(there) and is_spec_name(name.rpartition("/")[2]) else ""
 
     def _is_news(self, path: str, event: FileSystemEvent) -> bool:
         *above, name = path.removeprefix(self._prefix).split("/")
@@ -417,7 +438,7 @@ class _TreeHandler(FileSystemEventHandler):
 class _AnchorHandler(FileSystemEventHandler):
     """Events beside the path: only those that make it lead elsewhere are news."""
 
-    def __init__(self, target: Survey, notify: Callable[[bool], None]) -> None:
+    def __init__(self, target: Survey, notify: Notify) -> None:
         self._paths = {str(directory / name) for directory, name in target.anchors}
         self._paths.update(str(directory) for directory, _ in target.anchors)
         self._notify = notify
