@@ -218,7 +218,8 @@ class SourceReader:
             return {}
         for one in files.values():
             crashes[one.digest] = crashes.get(one.digest, 0) + 1
-        self.world.state.jot_fact("parsing", crashes)
+        with self.world.state.jotting():
+            self.world.state.set_fact("parsing", crashes)
         parsed: dict[str, Wanted | Broken | None] = {}
         in_folders: dict[str, bytes] = {}
         for path, one in files.items():
@@ -236,7 +237,8 @@ class SourceReader:
             parsed[path] = None if item is None else replace(item, revision=revision)
         for one in files.values():
             crashes.pop(one.digest, None)
-        self.world.state.jot_fact("parsing", crashes)
+        with self.world.state.jotting():
+            self.world.state.set_fact("parsing", crashes)
         return parsed
 
     def _keep(self, data: bytes, unknown: _Unknown, prepared: Prepared) -> None:

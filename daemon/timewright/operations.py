@@ -42,7 +42,8 @@ class Operations:
     def start(self, kind: str, workflow_id: str, actor: str, reason: str) -> Operation:
         """Keep a new operation; a pass has to look before it can be done."""
         operation = Operation(uuid.uuid4().hex, kind, workflow_id, actor, reason, self.world.clock())
-        self.world.state.desk.add_operation(operation)
+        with self.world.state.jotting():  # what was asked for is on disk already
+            self.world.state.desk.add_operation(operation)
         self._unseen.add(operation.id)
         return operation
 

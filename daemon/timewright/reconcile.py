@@ -379,7 +379,9 @@ class Reconciler:
     def _summarise(
         self, desired: Desired, actions: Sequence[Action], tasks: list[asyncio.Task[None]], started: float
     ) -> None:
-        self.world.state.jot_fact("last_pass", {"at": self.world.clock(), "problem": desired.problem})
+        with self.world.state.jotting():
+            said = {"at": self.world.clock(), "problem": desired.problem}
+            self.world.state.set_fact("last_pass", said)
         self._say_when_done(desired, actions, tasks, started)
 
     def _say_when_done(

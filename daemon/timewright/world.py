@@ -315,9 +315,11 @@ class World:
         self._write_hold(workflow_id, {**content, "bad": bad})
 
     def _write_hold(self, name: str, content: Mapping[str, Any]) -> None:
-        """The state file counts first: who has counted more has what is newer."""
+        """The state file counts first: who has counted more has what is newer. A count that a power cut takes
+        from it has what was decided read from here again."""
         count = int(self.state.fact(_DECISIONS) or 0) + 1
-        self.state.set_fact(_DECISIONS, count)
+        with self.state.jotting():
+            self.state.set_fact(_DECISIONS, count)
         self.holds.write(name, content)
         self.holds.set_count(count)
 

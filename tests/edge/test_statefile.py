@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -390,3 +391,16 @@ def test_a_new_file_and_an_upgraded_one_have_the_same_tables(tmp_path: Path) -> 
         shapes.append({t: {tuple(c[1:5]) for c in db.execute(f"PRAGMA table_info({t})")} for t in tables})
         db.close()
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_jotted_waits_for_no_disk_and_all_else_does_again(path: Path, fails: bool) -> None:
+    state = StateFile(path)
+    with contextlib.suppress(KeyError), state.jotting():
+        assert state._db.execute("PRAGMA synchronous").fetchone()[0] == 1
+        state.set_fact("seen", 1)
+        if fails:
+            raise KeyError
+    assert state._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    state.close()
+    assert StateFile(path).fact("seen") == 1

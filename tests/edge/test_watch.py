@@ -162,6 +162,54 @@ async def test_each_way_to_change_a_spec_wakes(
     assert await rig.wakes.came()
 
 
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [(_create, "new.json"), (_overwrite, "x.json"), (_rename_over, "x.json"), (_move_in, "ready.yaml")],
+)
+async def test_a_spec_that_was_written_or_came_is_named(
+    start: Start, root: Path, change: Callable[[Path], None], name: str
+) -> None:
+    (root / "x.json").write_text("one")
+    (root.parent / "ready.yaml").write_text("a: 1")
+    rig = await start(root)
+    change(root)
+    await rig.wakes.settle()
+    assert set(rig.wakes.named) == {frozenset([name])}
+
+
+async def test_a_spec_is_named_by_its_path_in_the_source(start: Start, root: Path) -> None:
+    (root / "a" / "b").mkdir(parents=True)
+    rig = await start(root)
+    (root / "a" / "b" / "x.json").write_text("{}")
+    await rig.wakes.settle()
+    assert set(rig.wakes.named) == {frozenset(["a/b/x.json"])}
+
+
+def _policy(root: Path) -> None:
+    (root / "team.policy.yaml").write_text("defaults: {}")
+
+
+@pytest.mark.parametrize("change", [_delete, _move_out, _case_rename, _directory_in, _like_vim, _policy])
+async def test_where_anything_else_happened_nothing_is_named(
+    start: Start, root: Path, change: Callable[[Path], None]
+) -> None:
+    (root / "x.json").write_text("one")
+    (root.parent / "team").mkdir()
+    (root.parent / "team" / "t.json").write_text("{}")
+    rig = await start(root)
+    change(root)
+    await rig.wakes.settle()
+    assert frozenset() in rig.wakes.named
+
+
+async def test_a_burst_of_many_files_names_none(start: Start, root: Path) -> None:
+    rig = await start(root)
+    for number in range(50):
+        (root / f"{number}.json").write_text("{}")
+    await rig.wakes.settle()
+    assert frozenset() in rig.wakes.named
+
+
 @pytest.mark.parametrize("change", [_nested, _directory_in])
 async def test_files_below_a_directory_that_came_later_wake_too(
     start: Start, root: Path, change: Callable[[Path], None]

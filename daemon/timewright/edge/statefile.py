@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -424,11 +424,14 @@ class StateFile:
     def set_fact(self, name: str, value: Any) -> None:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", [name, json.dumps(value)])
 
-    def jot_fact(self, name: str, value: Any) -> None:
-        """The same for what need only outlive this process: a power cut may take it."""
+    @contextmanager
+    def jotting(self) -> Iterator[None]:
+        """What is written meanwhile outlives this process; a power cut may take it, until the next write
+        that is not so: each such write is a wait for the disk less. For what can be told again, or is told
+        by what was written before."""
         self._db.execute("PRAGMA synchronous=NORMAL")
         try:
-            self.set_fact(name, value)
+            yield
         finally:
             self._db.execute("PRAGMA synchronous=FULL")
 
