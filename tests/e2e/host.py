@@ -250,7 +250,10 @@ class Host:
 
     def release(self, workflow_id: str) -> str | None:
         link = self.data / "workflows" / workflow_id
-        return link.readlink().name if link.is_symlink() else None
+        try:
+            return link.readlink().name
+        except OSError:  # none, or no link; it may go as we look
+            return None
 
     async def serving(self, name: str, spec: dict[str, Any]) -> None:
         """Start both processes, and wait until this first spec is served."""
