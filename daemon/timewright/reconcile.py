@@ -162,7 +162,7 @@ class Reconciler:
         self._standing.update({spec.workflow_id: spec for spec in specs})
         self.desired = desired
         tasks = [await self._start(action, self._revision(action, desired)) for action in actions]
-        self._say_when_done(desired, actions, [task for task in tasks if task is not None], started)
+        self._say_when_done(len(specs), actions, [task for task in tasks if task is not None], started)
         return True
 
     async def _named_specs(self, named: Named) -> list[Wanted]:
@@ -382,12 +382,12 @@ class Reconciler:
         with self.world.state.jotting():
             said = {"at": self.world.clock(), "problem": desired.problem}
             self.world.state.set_fact("last_pass", said)
-        self._say_when_done(desired, actions, tasks, started)
+        self._say_when_done(len(desired.wanted), actions, tasks, started)
 
     def _say_when_done(
-        self, desired: Desired, actions: Sequence[Action], tasks: list[asyncio.Task[None]], started: float
+        self, specs: int, actions: Sequence[Action], tasks: list[asyncio.Task[None]], started: float
     ) -> None:
-        """One line for a pass that did something, when it is done."""
+        """One line for a pass that did something, when it is done. `specs`: how many it was over."""
         work = [action for action in actions if not isinstance(action, Hold)]
         if not work:
             return
@@ -402,7 +402,7 @@ class Reconciler:
                 for action in work
             )
             took = round((time.monotonic() - started) * 1000)
-            log.get().info("pass", specs=len(desired.wanted), **_counts(statuses), took_ms=took)
+            log.get().info("pass", specs=specs, **_counts(statuses), took_ms=took)
 
         self._saying = asyncio.create_task(say())
 

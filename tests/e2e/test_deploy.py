@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,25 @@ async def test_an_edited_spec_serves_the_next_execution_without_a_restart(host: 
 
     assert await run_workflow(client, "first", "x", queue="first") == "new x"
     assert host.worker.poll() is None
+
+
+def _has_moved(host: Host, before: str | None) -> bool:
+    return host.release("first") != before
+
+
+async def test_an_edit_is_deployed_before_all_else_is_looked_at(host: Host, client: Client) -> None:
+    await host.serving("first.json", greeter("first", "old"))
+    host.put("beside.json", greeter("beside", "beside"))
+    await host.until_served("beside")
+    for number in range(3):  # one that comes in the middle of a whole pass is a part of the next
+        await asyncio.sleep(2)
+        before = host.release("first")
+        host.put("first.json", greeter("first", f"new{number}"))
+        await host.until("the new release is live", partial(_has_moved, host, before))
+        await host.until_served("first")
+    logged = [json.loads(line) for line in host.log_file.read_text().splitlines() if '"pass"' in line]
+    assert 1 in {one["specs"] for one in logged if one.get("deployed") == 1}
+    assert await run_workflow(client, "first", "x", queue="first") == "new2 x"
 
 
 @pytest.mark.quiet
