@@ -202,7 +202,7 @@ def _prepare(world: World) -> None:
     swept = world.releases.prepare()
     world.pools.prepare()
     world.dependencies.prepare()
-    world.records = world.state.records()
+    world.records = world.state.first_records()
     world.holds.prepare()
     world.load_decisions()
     world.sources.start()
@@ -317,6 +317,7 @@ class Service:
         """True when the settings have changed: the caller has a new process take this one's place."""
         changed = False
         memory.bound()
+        memory.build_up()
         with locked(self.config):
             self._listen()
             async with self._helpers(self.config), opened(self.config) as world:
@@ -392,8 +393,7 @@ class Service:
 
     async def _loop(self, reconciler: Reconciler, watchers: Sequence[Watcher]) -> bool:
         """Passes, until a signal. True when it was the one for other settings."""
-        wait, worked = _PASS_RETRY[0], True
-        memory.keep()
+        wait, worked, first = _PASS_RETRY[0], True, True
         while not self._stop.is_set():
             named = self._wake.take()
             self.systemd.feed()
@@ -410,7 +410,12 @@ class Service:
                 self._owed = None
                 for watcher in watchers:
                     await watcher.refresh()
-                report = await reconciler.run_pass()
+                try:
+                    report = await reconciler.run_pass()
+                finally:
+                    if first:
+                        memory.keep()
+                        first = False
                 wait = _PASS_RETRY[0]
                 self.systemd.ready()
                 self.systemd.status(_one_line(reconciler.world))

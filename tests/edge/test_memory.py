@@ -50,3 +50,14 @@ def test_what_is_kept_for_good_is_looked_at_by_no_collection() -> None:
         assert gc.get_freeze_count() > frozen
     finally:
         gc.unfreeze()
+
+
+def test_no_collection_is_made_while_a_start_builds_up_and_all_are_afterwards() -> None:
+    try:
+        memory.build_up()
+        assert not gc.isenabled()
+        memory.keep()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -27,10 +27,17 @@ def bound() -> bool:
     return [mallopt(name, value) for name, value in wishes] == [1] * len(wishes)
 
 
+def build_up() -> None:
+    """Look for no garbage until `keep`: what is read at a start stays, and is more at each look."""
+    gc.disable()
+
+
 def keep() -> None:
-    """What is there now stays until the end (modules, settings): no collection looks at it again. Once."""
+    """What is there now mostly stays (modules, settings, what is deployed): no collection looks at it again,
+    and what of it is given up all the same is freed by its count of references. Once."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def give_back() -> None:

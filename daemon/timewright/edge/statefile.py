@@ -73,6 +73,7 @@ class StateFile:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.rebuilt = ""
+        self._first: dict[str, Record] | None = None  # as they were read to be checked
         self._db = self._read_only() if read_only else self._open()
         self.desk = Desk(self._db)
         self.outbox = Outbox(self._db)
@@ -81,7 +82,7 @@ class StateFile:
     def snapshot(cls, path: Path) -> StateFile:
         """A copy in memory, to plan on: whatever is done to it touches no file."""
         self = cls.__new__(cls)
-        self.path, self.rebuilt = path, ""
+        self.path, self.rebuilt, self._first = path, "", None
         self._db = _prepared(sqlite3.connect(":memory:", isolation_level=None))
         if path.exists():
             original = cls(path, read_only=True)
@@ -139,8 +140,9 @@ class StateFile:
         """Raises when the file's structure, or what a pass needs of its content, can't be read."""
         if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check found damage")
-        self.records()
+        records = self.records()
         self.refused()
+        self._first = records
 
     def _check_kind(self) -> None:
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
@@ -202,6 +204,11 @@ class StateFile:
     def records(self) -> dict[str, Record]:
         rows = self._rows("SELECT * FROM workflows ORDER BY workflow_id")
         return {row["workflow_id"]: _record(row) for row in rows}
+
+    def first_records(self) -> dict[str, Record]:
+        """The same, for who opened the file and has written nothing yet: it was read to be checked."""
+        found, self._first = self._first, None
+        return found if found is not None else self.records()
 
     def record(self, workflow_id: str) -> Record | None:
         for row in self._rows("SELECT * FROM workflows WHERE workflow_id = ?", workflow_id):
