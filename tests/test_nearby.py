@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -177,6 +178,142 @@ async def test_a_workflow_whose_spec_is_gone_takes_a_whole_pass(bench: Bench) ->
     (bench.specs / "one.json").unlink()
     await bench.settle()
     assert not await nearby(bench, Named(workflows=frozenset(["one"])))
+
+
+def flows(*names: str) -> Named:
+    return Named(workflows=frozenset(names))
+
+
+async def passes(bench: Bench, named: Named) -> None:
+    """As the daemon goes on: over what was named, if that will do, and over all."""
+    await nearby(bench, named)
+    for _ in range(3):
+        await bench.settle()
+
+
+async def test_a_spec_that_was_deleted_brings_back_no_release_that_was_rolled_back(bench: Bench) -> None:
+    """The person's word comes before the event of the file."""
+    bench.put("one", "second")
+    await bench.settle()
+    control = Control(bench.world, bench.reconciler)
+    control.rollback(ROOT, "one")
+    await bench.settle()
+    before = len(bench.history("one"))
+    operation = control.delete_spec(ROOT, "one")
+    await passes(bench, flows("one"))
+    assert bench.history("one")[before:] == ["UNDEPLOYING", "UNDEPLOYED"]
+    found = await bench.reconciler.operations.finished(operation.id, 5)
+    assert found is not None
+    assert found.state == "succeeded"
+
+
+async def test_a_spec_that_was_deleted_brings_back_nothing_that_was_undeployed(bench: Bench) -> None:
+    control = Control(bench.world, bench.reconciler)
+    control.undeploy(ROOT, "one")
+    await bench.settle()
+    before = len(bench.history("one"))
+    control.delete_spec(ROOT, "one")
+    await passes(bench, flows("one"))
+    assert bench.history("one")[before:] == []
+
+
+async def test_what_a_person_asks_for_is_about_the_spec_as_it_is_now(bench: Bench) -> None:
+    control = Control(bench.world, bench.reconciler)
+    control.undeploy(ROOT, "one")
+    await bench.settle()
+    bench.put("one", "second")
+    before = len(bench.history("one"))
+    control.deploy(ROOT, "one")
+    assert await nearby(bench, flows("one"))
+    assert "second" in word(bench, "one")
+    assert bench.history("one")[before:] == ["DEPLOYING", "DEPLOYED"]
+
+
+async def test_a_deploy_by_force_of_a_mended_spec_forgives_no_bad_release(bench: Bench) -> None:
+    bench.put("one", "second")
+    await bench.settle()
+    bench.world.note(bench.world.record("one"), condemned="it crashed")
+    await bench.settle()
+    bad = dict(bench.world.bad)
+    assert bad
+    bench.put("one", "third")
+    Control(bench.world, bench.reconciler).deploy(ROOT, "one", force=True)
+    assert await nearby(bench, flows("one"))
+    assert "third" in word(bench, "one")
+    assert bench.world.bad == bad
+
+
+async def test_files_that_became_twins_in_one_burst_take_a_whole_pass(bench: Bench) -> None:
+    (bench.specs / "two.json").write_text(json.dumps(greeter("one", "third")))
+    bench.put("one", "second")
+    assert not await nearby(bench, files("one", "two"))
+    await bench.settle()
+    assert "first" in word(bench, "one")
+
+
+async def test_after_a_whole_pass_that_failed_nothing_is_planned_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was woken for is known to nobody else."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (bench.specs / "twin.json").write_text(json.dumps(greeter("one", "third")))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.world._links, "read", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            await bench.reconciler.run_pass()
+    bench.put("one", "second")
+    assert not await nearby(bench, files("one"))
+    await bench.settle()
+    assert "first" in word(bench, "one")
+
+
+async def test_what_was_read_long_after_it_was_written_is_kept_for_the_next_start(bench: Bench) -> None:
+    bench.put("one", "second")
+    await asyncio.sleep(0.05)  # its stamp can be believed, so the whole pass reads nothing new
+    assert await nearby(bench, files("one"))
+    await bench.settle()
+    cached = bench.world.state.file_cache()["one.json"]
+    assert cached["wanted"]["digest"] == bench.world.record("one").applied
+
+
+async def test_a_pin_whose_time_is_over_is_told(bench: Bench) -> None:
+    bench.put("one", "second")
+    await bench.settle()
+    Control(bench.world, bench.reconciler).pin(ROOT, "one", seconds=10)
+    await bench.settle()
+    bench.now += 11
+    bench.put("one", "third")
+    assert await nearby(bench, files("one"))
+    told = [event for event in bench.world.state.history("one") if event.kind == "pin"]
+    assert (told[-1].new, "its time is over" in told[-1].because) == ("", True)
+
+
+async def test_a_pin_that_a_change_ended_is_no_decision_any_more(bench: Bench) -> None:
+    """Or a state file that is lost later would bring it back."""
+    bench.put("one", "second")
+    await bench.settle()
+    Control(bench.world, bench.reconciler).rollback(ROOT, "one")
+    await bench.settle()
+    assert [name for name, _ in bench.world.holds.read()] == ["one"]
+    bench.put("one", "third")
+    await bench.settle()
+    assert [name for name, _ in bench.world.holds.read()] == []
+
+
+async def test_a_tree_that_cannot_be_read_has_lost_no_release(bench: Bench) -> None:
+    links = bench.world.releases.links
+    links.rename(links.with_name("away"))
+    links.symlink_to(links.name)
+    (bench.specs / "one.json").touch()
+    before = bench.history("one")
+    with pytest.raises(OSError, match="symbolic links"):
+        await nearby(bench, files("one"))
+    links.unlink()
+    links.with_name("away").rename(links)
+    assert bench.history("one") == before
 
 
 async def test_nothing_is_planned_alone_before_a_whole_pass(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ class Applier:
             return
         finally:
             world.coming[pool].discard(wanted.workflow_id)
+            if before.pin is not None:
+                world.keep(wanted.workflow_id)  # that it has ended
         failpoint("before-record")
         record = world.record(wanted.workflow_id)
         world.move(

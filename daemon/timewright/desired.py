@@ -73,7 +73,8 @@ class SourceReader:
         entries = self._load()
         known = {path: entry.seen for path, entry in entries.items()}
         scan = await self.world.sources.scan(known, self.world.host.limits)
-        if self._last is not None and self._last[0] == scan and not self._last[1].settling:
+        still = self._last is not None and self._last[0] == scan and not self._unwritten
+        if still and self._last is not None and not self._last[1].settling:
             return self._last[1]  # the very same object: who planned on it knows that nothing has changed
         desired = await self._desired(scan, entries)
         self._last = (scan, desired)
@@ -323,7 +324,7 @@ class SourceReader:
             generation = self._generation()
             changed = {path: _to_row(new[path], generation) for path in differ}
             self.world.state.update_file_cache(changed, gone)
-        self._unwritten.clear()
+        self._unwritten -= new.keys()
         self._entries = new if complete else {**old, **new}
 
     def _forget_refused(self, present: set[str]) -> None:

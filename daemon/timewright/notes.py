@@ -43,6 +43,7 @@ class Notes:
         world, wanted = self.world, action.wanted
         actor = world.author(revision)
         record = world.record(wanted.workflow_id)
+        pin = record.pin
         changes: dict[str, Any] = {
             **seen(wanted, revision, world.clock()),
             **FORGOTTEN,
@@ -61,6 +62,8 @@ class Notes:
                 record, Status.DEPLOYING, action.because, digest=wanted.digest, actor=actor, **changes
             )
             world.move(record, Status.DEPLOYED, action.because, digest=wanted.digest)
+        if pin is not None:
+            world.keep(wanted.workflow_id)  # that it has ended
 
     def _refuse(self, action: Refuse, revision: str) -> None:
         world = self.world

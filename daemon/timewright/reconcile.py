@@ -97,6 +97,7 @@ class Reconciler:
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._cut = False
         self._calm: _Calm | None = None
+        self._whole = False  # whether the last whole pass came to a plan
         self._standing: dict[str, Wanted] = {}  # specs that the last whole plan held nothing against, by id
         self._clock = 0.0  # when the last pass began, also one that failed
         self.wake_for: Callable[[str], None] | None = None  # the same, for one workflow
@@ -123,6 +124,7 @@ class Reconciler:
     async def run_pass(self) -> PassReport:
         """One pass. Raises only what stops the daemon: an I/O error of the tree or the state file."""
         started = time.monotonic()
+        self._whole = False
         pending = self.operations.begin_pass()
         self.world.follow_clock(self._clock or (self.world.state.fact("last_pass") or {}).get("at"))
         self._clock = self.world.clock()
@@ -130,6 +132,7 @@ class Reconciler:
         desired = await self.source.read()
         self.executions = await self.rollouts.executions(self._leaving(desired))
         actions = self._plan_again(desired)
+        self._whole = True
         begun, tasks = await self._start_all(actions, desired)
         self.desired = desired
         if self._cut:
@@ -148,13 +151,15 @@ class Reconciler:
         not, and nothing was done. It is told from what the last whole pass read and found, so one has to
         follow soon; what it does not see until then is what nobody named."""
         started = time.monotonic()
-        specs = await self._named_specs(named)
+        specs = await self._named_specs(named) if self._whole else []
         if not specs:
             return False
         now, desired = self.world.clock(), self.source.desired
-        observed = self._observe_few([spec.workflow_id for spec in specs])
         if desired is None or now < self._clock:
             return False
+        names = [spec.workflow_id for spec in specs]
+        self.world.expire(names)
+        observed = self._observe_few(names)
         actions = plan_nearby(specs, self._standing, desired, observed, self._policy(), now)
         if actions is None:
             return False
@@ -166,14 +171,19 @@ class Reconciler:
         return True
 
     async def _named_specs(self, named: Named) -> list[Wanted]:
-        """The specs that were named, as they are now; none where one of them can't be told alone."""
-        read = await self.source.read_named(named.files) if named.files else {}
-        asked = {name: self._standing.get(name) for name in named.workflows}
-        if read is None or None in asked.values():
+        """The specs that were named, as they are now; none where one of them can't be told alone. Of a
+        workflow its file is read, too: what a person asks for is about what the source says now."""
+        asked = [self._standing.get(name) for name in named.workflows]
+        standing = [spec for spec in asked if spec is not None]
+        files = {*named.files, *(spec.source for spec in standing if self.sources.home(spec.source))}
+        read = await self.source.read_named(files) if files else {}
+        followed = [spec for spec in standing if spec.source not in files]
+        still = all(self.sources.adopted(spec.source) == spec.content for spec in followed)
+        if read is None or None in asked or not still:
             return []
-        by_id = {spec.workflow_id: spec for spec in asked.values() if spec is not None}
-        by_id |= {spec.workflow_id: spec for spec in read.values()}
-        return list(by_id.values())
+        specs = [*read.values(), *followed]
+        # Twins may have become so in this very moment.
+        return specs if len({spec.workflow_id for spec in specs}) == len(specs) else []
 
     def _observe_few(self, workflow_ids: Sequence[str]) -> Observed:
         """No more of the world than these workflows."""

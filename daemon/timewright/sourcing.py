@@ -190,6 +190,13 @@ class Sources:
             return None
         return self.world.config.path(one.settings.path) / rest
 
+    def adopted(self, path: str) -> str | None:
+        """The digest of a repository's file in the commit that is followed."""
+        one, rest = self.find(path)
+        follower = self.followers.get(one.title) if one is not None else None
+        listed = follower.adopted.files.get(rest) if follower is not None and follower.adopted else None
+        return listed.digest if listed is not None else None
+
     def folder(self) -> Followed | None:
         """The source that new specs of the API are written into; None where all are repositories."""
         return next((one for one in self.followed if not one.settings.git), None)

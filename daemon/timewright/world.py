@@ -150,7 +150,7 @@ class World:
         """Not to be deployed again, unless forced: by the release's digest and by the source's word."""
         self.state.add_bad(bad)
         self._take_bad(bad)
-        self._keep(bad.workflow_id)
+        self.keep(bad.workflow_id)
 
     def forgive(self, workflow_id: str, digest: str, asked: str) -> None:
         """A person forces it."""
@@ -158,7 +158,7 @@ class World:
             if known.workflow_id == workflow_id and (known.digest == digest or known.asked == asked):
                 self.state.forgive(workflow_id, known.digest)
         self.load_bad()
-        self._keep(workflow_id)
+        self.keep(workflow_id)
 
     def load_bad(self) -> None:
         self.bad.clear()
@@ -265,7 +265,7 @@ class World:
         old, new = _pin_words(before), _pin_words(pin)
         because = f"{new or 'unpinned'} by {actor}" + (f": {reason}" if reason else "")
         self.change(workflow_id, "pin", old, new, because, actor=actor, pin=pin, **fields)
-        self._keep(workflow_id)
+        self.keep(workflow_id)
 
     def suspend(
         self, workflow_id: str | None, suspension: Suspension | None, actor: str, reason: str
@@ -276,7 +276,7 @@ class World:
         because = f"{what} by {actor}" + (f": {reason}" if reason else "")
         if workflow_id is not None:
             self.change(workflow_id, "suspension", old, new, because, actor=actor, suspension=suspension)
-            self._keep(workflow_id)
+            self.keep(workflow_id)
             return
         self.state.set_fact("suspension", asdict(suspension) if suspension else None)
         self.suspension = suspension
@@ -295,10 +295,12 @@ class World:
             moved = {name: at + now - last for name, at in times.items() if at is not None}
             self.note(record, **moved)
 
-    def expire(self) -> None:
-        """End what has come to its end: pins and suspensions for a time."""
+    def expire(self, workflow_ids: Collection[str] | None = None) -> None:
+        """End what has come to its end: pins and suspensions for a time; of these workflows, or all."""
         now = self.clock()
-        for record in list(self.records.values()):
+        records = self.records
+        few = [records[name] for name in workflow_ids or () if name in records]
+        for record in few if workflow_ids is not None else list(records.values()):
             if record.pin is not None and record.pin.until is not None and now >= record.pin.until:
                 self.set_pin(record.workflow_id, None, "timewright", "its time is over")
             if record.suspension is not None and not record.suspension.holds(now):
@@ -306,8 +308,8 @@ class World:
         if self.suspension is not None and not self.suspension.holds(now):
             self.suspend(None, None, "timewright", "its time is over")
 
-    def _keep(self, workflow_id: str) -> None:
-        """Decisions outlive the state file."""
+    def keep(self, workflow_id: str) -> None:
+        """Decisions outlive the state file: write down those that are in force for a workflow."""
         record = self.record(workflow_id)
         bad = [asdict(item) for item in self.state.bad() if item.workflow_id == workflow_id]
         decided = {"pin": record.pin, "suspension": record.suspension}
@@ -315,11 +317,9 @@ class World:
         self._write_hold(workflow_id, {**content, "bad": bad})
 
     def _write_hold(self, name: str, content: Mapping[str, Any]) -> None:
-        """The state file counts first: who has counted more has what is newer. A count that a power cut takes
-        from it has what was decided read from here again."""
+        """The state file counts first: who has counted more has what is newer."""
         count = int(self.state.fact(_DECISIONS) or 0) + 1
-        with self.state.jotting():
-            self.state.set_fact(_DECISIONS, count)
+        self.state.set_fact(_DECISIONS, count)
         self.holds.write(name, content)
         self.holds.set_count(count)
 

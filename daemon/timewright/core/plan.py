@@ -28,7 +28,8 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: float) -> tu
 def plan_all(
     desired: Desired, observed: Observed, policy: Policy, now: float
 ) -> tuple[tuple[Action, ...], dict[str, Wanted]]:
-    """The same, and the specs that nothing is held against, by workflow id."""
+    """The same, and the specs that stand by themselves, by workflow id: nothing is held against them, and
+    what they keep from others is theirs whatever is live."""
     wanted, refusals = arbitrate(desired, observed)
     wanted, unordered = refuse_unordered(wanted, refusals, desired)
     refusals += unordered
@@ -47,7 +48,16 @@ def plan_all(
     actions += for_missing(desired, present, pins.keys(), observed, policy, now)
     actions = [unless_open(action, observed.executions, observed.records) for action in actions]
     actions = [_unless_suspended(action, by_id, observed, now) for action in actions]
-    return (*actions, *_no_longer_held(actions, observed)), by_id
+    return (*actions, *_no_longer_held(actions, observed)), _undisputed(by_id, refusals, desired)
+
+
+def _undisputed(wanted: dict[str, Wanted], refusals: list[Refuse], desired: Desired) -> dict[str, Wanted]:
+    """Without those on a queue where a name is disputed: who has it live keeps it, and that may change."""
+    losers = {item.workflow_id for item in refusals if item.reason is Reason.NAME_CONFLICT}
+    if not losers:
+        return wanted
+    queues = {spec.placement.pool for spec in desired.wanted if spec.workflow_id in losers}
+    return {name: spec for name, spec in wanted.items() if spec.placement.pool not in queues}
 
 
 def _no_longer_held(actions: list[Action], observed: Observed) -> Iterator[Action]:

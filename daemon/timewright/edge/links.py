@@ -6,6 +6,7 @@ nobody can set. So an equal stamp that was old enough when the links were read m
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from timewright.edge.source import COARSE_RACY_NS
 
+_NO_LINK = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)  # nothing is there, or something else
 _Stamp = tuple[int, int, int, int]
 
 
@@ -38,8 +40,14 @@ class Links:
         return self._known
 
     def one(self, workflow_id: str) -> str | None:
-        """Where one of them points now; None when it isn't there, or none of ours."""
-        return _release(self.directory / workflow_id)
+        """Where one of them points now; None when it isn't there, or none of ours. Raises OSError."""
+        link = self.directory / workflow_id
+        try:
+            link.readlink()
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+        return _release(link)
 
     def _read(self) -> dict[str, str]:
         found: dict[str, str] = {}
