@@ -432,7 +432,8 @@ class Machine(RuleBasedStateMachine):
         gone = set(self.lives) - set(self.live())
         for name in gone:
             assert not self.away, f"{name} was undeployed by a source that is away"
-            assert self.source[name] is None, f"{name} was undeployed, and its spec is there"
+            refused = self.lives[name] == REFUSED  # it had died before the worker host could say so
+            assert self.source[name] is None or refused, f"{name} was undeployed, and its spec is there"
             assert any(self.source.values()) or "" in self.source.values(), f"{name}: the source was empty"
         for name, word in self.live().items():
             receipt = self.world.receipts.get(name)

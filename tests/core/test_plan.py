@@ -228,6 +228,25 @@ def test_an_empty_source_looks_like_an_accident(live: tuple[str, ...]) -> None:
         assert "the source is empty" in action.because
 
 
+def test_a_file_that_cannot_be_read_may_be_the_spec_that_is_missing() -> None:
+    """Renamed while it was half written, say."""
+    wish = desired(make_wanted("other"), make_broken("elsewhere.json"))
+    action = by_id(planned(wish, deployed("hello", "other"), PRUNE))["hello"]
+    assert isinstance(action, Hold)
+    assert action.reason is Reason.PRUNE_BLOCKED
+    assert "elsewhere.json can't be read, and may be its spec" in action.because
+
+
+def test_a_broken_policy_is_nobodys_spec() -> None:
+    wish = desired(make_wanted("other"), make_broken("all.policy.yaml"))
+    assert isinstance(by_id(planned(wish, deployed("hello", "other"), PRUNE))["hello"], Undeploy)
+
+
+def test_a_broken_file_of_another_workflow_holds_no_removal_up() -> None:
+    wish = desired(make_wanted("other"), make_broken("b.json", "b"))
+    assert isinstance(by_id(planned(wish, deployed("hello", "other", "b"), PRUNE))["hello"], Undeploy)
+
+
 def test_an_empty_source_that_is_meant_undeploys_everything() -> None:
     actions = planned(desired(), deployed("a", "b"), Policy(prune=True, allow_empty=True))
     assert [type(action) for action in actions] == [Undeploy, Undeploy]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
 from timewright.core.actions import Action, Hold, Undeploy
 from timewright.core.errors import Reason
@@ -19,9 +19,10 @@ def for_missing(
     observed: Observed,
     policy: Policy,
     now: float,
+    nameless: Sequence[str] = (),
 ) -> Iterator[Action]:
     """What becomes of workflows that nothing in the source speaks for. `present`: those it does; `pinned`:
-    those that are taken care of."""
+    those that are taken care of; `nameless`: files that may speak for anybody, for they can't be read."""
     known = {record.workflow_id for record in observed.records.values() if _is_up(record)}
     rewritten = {r.workflow_id for r in observed.records.values() if r.source in desired.settling}
     missing = sorted((known | observed.live.keys()) - present - pinned - observed.busy.keys() - rewritten)
@@ -33,7 +34,10 @@ def for_missing(
     for name, gone in by_source.items():
         part = desired.part(f"{name}/")
         own = policy.of(name)
+        unread = [path for path in nameless if desired.part(path).name == name]
         blocked = _why_blocked(desired, part, present, gone, observed, own)
+        if unread and not blocked:
+            blocked = f"{min(unread)} can't be read, and may be its spec: mend it, or take it away"
         for workflow_id in gone:
             yield _for_one(workflow_id, part, blocked, missing, observed, own, now)
 

@@ -15,6 +15,7 @@ from timewright.core.leaving import unless_open
 from timewright.core.missing import for_missing
 from timewright.core.ordering import refuse_unordered, why_wait
 from timewright.core.pins import for_pinned, for_refused, pins_in_force
+from timewright.core.policy import is_policy_name
 from timewright.core.state import Pinned, Record, Status, Suspension
 from timewright.core.worlds import Desired, Live, Observed, Policy, Wanted
 
@@ -45,10 +46,17 @@ def plan_all(
     present = {spec.workflow_id for spec in wanted} | {item.workflow_id for item in refusals}
     for workflow_id in sorted(pins.keys() - present):
         actions += for_pinned(workflow_id, pins[workflow_id], None, observed, now)
-    actions += for_missing(desired, present, pins.keys(), observed, policy, now)
+    nameless = [item.source for item in refusals if _is_nameless(item)]
+    actions += for_missing(desired, present, pins.keys(), observed, policy, now, nameless)
     actions = [unless_open(action, observed.executions, observed.records) for action in actions]
     actions = [_unless_suspended(action, by_id, observed, now) for action in actions]
     return (*actions, *_no_longer_held(actions, observed)), _undisputed(by_id, refusals, desired)
+
+
+def _is_nameless(item: Refuse) -> bool:
+    """Whether nobody knows whose spec a file is. Another source's twin can be read, and a policy is none."""
+    known = item.reason is Reason.DUPLICATE_WORKFLOW_ID or is_policy_name(item.source.rpartition("/")[2])
+    return item.workflow_id is None and not known
 
 
 def _undisputed(wanted: dict[str, Wanted], refusals: list[Refuse], desired: Desired) -> dict[str, Wanted]:
