@@ -122,6 +122,13 @@ def test_a_transient_failure_is_retried_when_its_time_has_come() -> None:
     assert action == Deploy(make_wanted(), "retry 1 of hello.json after StorageFailed")
 
 
+def test_what_failed_where_it_went_live_is_tried_again_before_it_counts_as_deployed() -> None:
+    """The disk was full between the link and the worker host's word, and behind that."""
+    record = failed(True, attempts=1, retry_at=NOW + 5)
+    assert planned(desired(make_wanted()), observed(record, make_live())) == ()
+    assert isinstance(only(desired(make_wanted()), observed(record, make_live()), now=NOW + 5), Deploy)
+
+
 @pytest.mark.parametrize(
     "record",
     [failed(True, retry_at=NOW + 1), failed(True, retry_at=None), failed(False, retry_at=NOW - 1)],

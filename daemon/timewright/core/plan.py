@@ -104,6 +104,8 @@ def _for_wanted(
     elif live is not None and _is_moved(spec, record, live):
         yield Hold(workflow_id, Reason.DRIFTED, _why_moved(record, live))
     elif live is not None and live.digest == spec.digest and live.pooled and _is_behind(spec, record):
+        if record.failure is not None and record.attempted == spec.digest and record.retry_at is not None:
+            return  # it was cut short where it went live: the worker host has not yet said a word of it
         yield Settle(spec, _why_settle(spec, record))
 
 
