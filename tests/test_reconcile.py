@@ -19,9 +19,10 @@ from timewright.config import Config, Data, Source, Worker
 from timewright.core.errors import DeployError, Reason
 from timewright.core.state import Health, Status
 from timewright.core.verdict import Serving, Slot
-from timewright.edge import source
+from timewright.edge import failpoint, source
 from timewright.edge.compiler import CompileJob, Compiler, CompileResult
 from timewright.edge.statefile import Event
+from timewright.edge.worker import Reloaded
 from timewright.pooling import Pooling
 from timewright.reconcile import Reconciler
 from timewright.service import opened
@@ -176,6 +177,34 @@ async def test_a_failed_notification_fails_no_deploy_and_is_made_up_for_later(
         await bench.worker.start()
     await bench.reconciler.health.check()
     assert bench.world.record("one").health is Health.HEALTHY
+
+
+async def test_what_a_full_disk_left_live_and_the_worker_refuses_gives_way_to_what_was_live(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link was swapped, there was no room for more, not even to swap it back; then there is."""
+    bench.put("one", "x")
+    await bench.settle()
+    before = bench.world.record("one").applied
+    bench.put("one", "y")
+    failpoint.arm("after-link", failpoint.parsed("raise:ENOSPC"))
+    try:
+        await bench.settle()
+    finally:
+        failpoint.disarm()
+    assert bench.world.record("one").failure is not None
+    assert (bench.world.releases.links / "one").resolve().name != before[:12], "it went live"
+
+    async def refuses(*_: object, **__: object) -> Reloaded:
+        return Reloaded(False, "LoadFailed", "no such luck", failed={"one": "no such luck"})
+
+    monkeypatch.setattr(bench.world.worker, "reload", refuses)
+    bench.now += 1000
+    await bench.settle()
+    assert (bench.world.releases.links / "one").resolve().name == before[:12]
+    assert bench.world.record("one").status is Status.DEPLOYMENT_FAILED
+    await bench.settle()
+    assert bench.world.record("one").status is Status.DEPLOYMENT_FAILED
 
 
 async def test_a_transient_failure_is_tried_again_when_its_wait_is_over_and_not_before(bench: Bench) -> None:

@@ -121,7 +121,7 @@ class Applier:
         world = self.world
         live = world.receipts.get(record.workflow_id)
         ahead = live is not None and live.digest == digest != record.applied
-        if not ahead or record.status is not Status.DEPLOYING:
+        if not ahead or record.status not in (Status.DEPLOYING, Status.DEPLOYMENT_FAILED):
             return live
         if not record.applied:
             return None
