@@ -73,9 +73,9 @@ class SourceReader:
         entries = self._load()
         known = {path: entry.seen for path, entry in entries.items()}
         scan = await self.world.sources.scan(known, self.world.host.limits)
-        still = self._last is not None and self._last[0] == scan and not self._unwritten
-        if still and self._last is not None and not self._last[1].settling:
-            return self._last[1]  # the very same object: who planned on it knows that nothing has changed
+        last = self._last
+        if last is not None and last[0] == scan and not (last[1].settling or self._unwritten):
+            return last[1]  # the very same object: who planned on it knows that nothing has changed
         desired = await self._desired(scan, entries)
         self._last = (scan, desired)
         return desired

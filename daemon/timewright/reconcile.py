@@ -97,7 +97,7 @@ class Reconciler:
         self._busy: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._cut = False
         self._calm: _Calm | None = None
-        self._whole = False  # whether the last whole pass came to a plan
+        self._whole = False  # whether all that a pass was made for, since the last whole one, is known to us
         self._standing: dict[str, Wanted] = {}  # specs that the last whole plan held nothing against, by id
         self._clock = 0.0  # when the last pass began, also one that failed
         self.wake_for: Callable[[str], None] | None = None  # the same, for one workflow
@@ -148,10 +148,12 @@ class Reconciler:
 
     async def run_nearby(self, named: Named) -> bool:
         """A pass over what was named alone, where that comes to the same as one over all; False where it does
-        not, and nothing was done. It is told from what the last whole pass read and found, so one has to
-        follow soon; what it does not see until then is what nobody named."""
+        not, and nothing was done: then, and after one that fails, the next is to be a whole one. It is told
+        from what the last whole pass read and found, so one has to follow soon in any case; what it does not
+        see until then is what nobody named."""
         started = time.monotonic()
-        specs = await self._named_specs(named) if self._whole else []
+        known, self._whole = self._whole, False
+        specs = await self._named_specs(named) if known else []
         if not specs:
             return False
         now, desired = self.world.clock(), self.source.desired
@@ -167,6 +169,7 @@ class Reconciler:
         self._standing.update({spec.workflow_id: spec for spec in specs})
         self.desired = desired
         tasks = [await self._start(action, self._revision(action, desired)) for action in actions]
+        self._whole = True
         self._say_when_done(len(specs), actions, [task for task in tasks if task is not None], started)
         return True
 
@@ -189,8 +192,9 @@ class Reconciler:
         """No more of the world than these workflows."""
         world = self.world
         records = {name: world.records[name] for name in workflow_ids if name in world.records}
-        lives = {name: world.look_at(name) for name in workflow_ids if name not in self._busy}
-        lives |= {name: world.live(name) for name in workflow_ids if name in self._busy}
+        lives = {
+            name: world.live(name) if name in self._busy else world.look_at(name) for name in workflow_ids
+        }
         return Observed(
             records=records,
             live={name: live for name, live in lives.items() if live is not None},

@@ -427,7 +427,6 @@ class Service:
                 worked = bool(report.actions or busy)
                 await self._until_due(reconciler, watchers, report)
             except Exception as error:
-                self._owed = 0.0  # what this one was about is told by a whole one only
                 trouble = storage_trouble(error)
                 reconciler.passes.problem = trouble or f"{type(error).__name__}: {error}"
                 log.get().error(

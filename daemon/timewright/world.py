@@ -298,9 +298,8 @@ class World:
     def expire(self, workflow_ids: Collection[str] | None = None) -> None:
         """End what has come to its end: pins and suspensions for a time; of these workflows, or all."""
         now = self.clock()
-        records = self.records
-        few = [records[name] for name in workflow_ids or () if name in records]
-        for record in few if workflow_ids is not None else list(records.values()):
+        names = self.records.keys() if workflow_ids is None else self.records.keys() & set(workflow_ids)
+        for record in [self.records[name] for name in names]:
             if record.pin is not None and record.pin.until is not None and now >= record.pin.until:
                 self.set_pin(record.workflow_id, None, "timewright", "its time is over")
             if record.suspension is not None and not record.suspension.holds(now):

@@ -41,13 +41,12 @@ class Links:
 
     def one(self, workflow_id: str) -> str | None:
         """Where one of them points now; None when it isn't there, or none of ours. Raises OSError."""
-        link = self.directory / workflow_id
         try:
-            link.readlink()
+            return release_of(workflow_id, os.readlink(self.directory / workflow_id))  # noqa: PTH115
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
-        return _release(link)
+            return None
 
     def _read(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -60,14 +59,17 @@ class Links:
         return found
 
 
-def _release(entry: os.DirEntry[str] | Path) -> str | None:
-    """The release that a workflow's link names, if the link is one of ours."""
+def release_of(workflow_id: str, target: str) -> str | None:
+    """The release that a workflow's link to `target` names, if the link is one of ours."""
+    above, _, release = target.rstrip("/").rpartition("/")
+    return release if release and above.rpartition("/")[2] == workflow_id else None
+
+
+def _release(entry: os.DirEntry[str]) -> str | None:
     try:
-        target = os.readlink(entry)  # noqa: PTH115 - ten thousand of them
+        return release_of(entry.name, os.readlink(entry.path))  # noqa: PTH115 - ten thousand of them
     except OSError:
         return None
-    above, _, release = target.rstrip("/").rpartition("/")
-    return release if above.rpartition("/")[2] == entry.name and release else None
 
 
 def _stamp(directory: Path) -> _Stamp:

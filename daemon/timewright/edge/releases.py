@@ -22,6 +22,7 @@ from timewright.core.errors import DeployError, Reason
 from timewright.edge import files
 from timewright.edge.failpoint import failpoint
 from timewright.edge.inspection import PACKAGES, Inspector, above, digest_of
+from timewright.edge.links import release_of
 from timewright.edge.receipts import RECEIPT, Receipt, read_receipt
 from timewright.edge.source import escape
 
@@ -199,11 +200,9 @@ class Releases:
     def current(self, workflow_id: str) -> str | None:
         """The release that a workflow's link names, if the link is one of ours."""
         try:  # asked of each workflow in each pass: texts, and no paths
-            target = os.readlink(f"{self.links}/{workflow_id}")  # noqa: PTH115 - as it stands
+            return release_of(workflow_id, os.readlink(f"{self.links}/{workflow_id}"))  # noqa: PTH115
         except OSError:
             return None
-        above, _, release = target.rstrip("/").rpartition("/")
-        return release if release and above.rpartition("/")[2] == workflow_id else None
 
     def live(self) -> Iterator[Receipt]:
         """The receipt of each workflow's current release, where both link and release are whole."""

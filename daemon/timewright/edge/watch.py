@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
 
 Mode = Literal["inotify", "polling"]
-Notify = Callable[..., None]  # (whether the path leads elsewhere, the one spec that it is about)
+Notify = Callable[[bool, str], None]  # (whether the path leads elsewhere, the one spec that it is about)
 
 FIX_WATCHES = "sysctl -w fs.inotify.max_user_watches=1048576"
 FIX_INSTANCES = "sysctl -w fs.inotify.max_user_instances=1024"
@@ -207,7 +207,7 @@ class Watcher:
 
     # in watchdog's thread
 
-    def _notify(self, moved: bool, name: str = "") -> None:
+    def _notify(self, moved: bool, name: str) -> None:
         """One call into the loop at a time, so 10,000 events don't queue up 10,000 calls."""
         if moved:
             self._moved = True
@@ -415,7 +415,7 @@ class _TreeHandler(FileSystemEventHandler):
     def dispatch(self, event: FileSystemEvent) -> None:
         for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
             if path == self._real:
-                self._notify(True)
+                self._notify(True, "")
             elif path.startswith(self._prefix) and self._is_news(path, event):
                 self._notify(False, self._named(path, event))
 
@@ -445,7 +445,7 @@ class _AnchorHandler(FileSystemEventHandler):
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if not self._paths.isdisjoint((os.fsdecode(event.src_path), os.fsdecode(event.dest_path))):
-            self._notify(True)
+            self._notify(True, "")
 
 
 def _why_not(error: OSError) -> _CannotWatchError:
