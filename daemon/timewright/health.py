@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from timewright.core.state import Health, Record, Status
 from timewright.core.verdict import (
@@ -49,6 +50,21 @@ class _Trial:
     strikes: int = 0
 
 
+_Key = tuple[str, str]  # namespace, task queue
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the verdicts of one look were made of, but for receipts and records. `queues`: of each, its slots
+    with ages as far as they count, whom their crashes are blamed on, its pollers. `members`: the releases
+    that a queue's slots name, by workflow id. `rolling`: as in World."""
+
+    about: tuple[object, ...] = ()
+    queues: Mapping[_Key, object] = field(default_factory=dict)
+    members: Mapping[_Key, Collection[Mapping[str, str]]] = field(default_factory=dict)
+    rolling: Mapping[str, tuple[Health, str]] = field(default_factory=dict)
+
+
 class HealthWatch:
     """Looks at the worker host and Temporal, and keeps the records' health true."""
 
@@ -59,7 +75,9 @@ class HealthWatch:
         self._wake = wake
         self._temporal = world.temporal
         self._trials: dict[str, _Trial] = {}
-        self._settled: tuple[object, ...] | None = None  # what the last look judged by, if it was at rest
+        self._last = _Look()
+        self._judged: dict[str, tuple[Receipt, Record]] = {}  # by these, as they were after the verdict
+        self._amiss: set[str] = set()  # workflows that were not served as they should be, when last judged
         self._asked: dict[tuple[str, str], tuple[str, float, tuple[Poller, ...] | None]] = {}
 
     async def check(self, busy: Callable[[], Collection[str]] = tuple) -> None:
@@ -74,41 +92,71 @@ class HealthWatch:
             self.world.plain = serving.plain
         self.world.polling = frozenset(slot.version for slot in serving.slots if slot.state == "polling")
         skip = busy_before | set(busy())
-        if self._settled is not None and self._settled == self._all(serving, pollers, skip):
-            return
-        self._settled = None
         everything = serving
         serving = replace(serving, slots=tuple(slot for slot in serving.slots if not slot.kept))
         youngest = self._youngest(serving)
-        amiss: list[str] = []
+        now = self._seen(everything, pollers, youngest)
         self.trying = False
-        for workflow_id, receipt in asked.items():
+        for workflow_id in self._due(now, asked):
+            receipt = asked[workflow_id]
+            self._amiss.discard(workflow_id)
+            self._judged.pop(workflow_id, None)
             if workflow_id in skip or self.world.receipts.get(workflow_id) is not receipt:
                 continue
             found = self._judge(
                 workflow_id, receipt, serving, pollers, youngest, starving(workflow_id, everything)
             )
             if found.health in (Health.DEGRADED, Health.MISSING):
-                amiss.append(workflow_id)
+                self._amiss.add(workflow_id)
+            self._judged[workflow_id] = (receipt, self.world.record(workflow_id))
+        self._last = now  # not before: who can't be told on a full disk is judged again
+        for workflow_id in self._judged.keys() - asked.keys():
+            del self._judged[workflow_id]
         for record in self._lost(skip):
             self.world.set_health(record.workflow_id, Health.MISSING, "the tree has lost its release")
+        self._amiss &= self.world.receipts.keys()
+        amiss = sorted(self._amiss - skip)
         if amiss and serving.reachable and not serving.temporal:
             await self._ask_again(amiss, serving)
-        elif not (amiss or self._trials or serving.plain):
-            self._settled = self._all(everything, pollers, skip)
 
-    def _all(
-        self, serving: Serving, pollers: dict[tuple[str, str], tuple[Poller, ...]], skip: set[str]
-    ) -> tuple[object, ...]:
-        """All that a look judges by. Where nobody is on trial and it is as it was, so are the verdicts."""
-        world = self.world
-        slots = tuple(replace(slot, age=coarse(slot.age, SLOT_AGES)) for slot in serving.slots)
-        lists = {
-            queue: tuple(replace(one, age=coarse(one.age, POLLER_AGES)) for one in listed)
-            for queue, listed in pollers.items()
-        }
-        about = (replace(serving, slots=slots), lists, skip)
-        return (*about, dict(world.records), dict(world.receipts), dict(world.rolling))
+    # what has changed since the last look --------------------------------------------------------
+
+    def _seen(
+        self, serving: Serving, pollers: Mapping[_Key, tuple[Poller, ...]], youngest: Mapping[str, str]
+    ) -> _Look:
+        queues: dict[_Key, list[object]] = defaultdict(list)
+        members: dict[_Key, list[Mapping[str, str]]] = defaultdict(list)
+        for slot in serving.slots:
+            seen = replace(slot, age=coarse(slot.age, SLOT_AGES))
+            queues[slot.key].append((seen, youngest.get(slot.version)))
+            members[slot.key].append(slot.releases)
+        for key, listed in pollers.items():
+            queues[key].append([replace(one, age=coarse(one.age, POLLER_AGES)) for one in listed])
+        about = (serving.reachable, serving.error, serving.temporal, serving.plain)
+        return _Look(about, queues, members, dict(self.world.rolling))
+
+    def _due(self, now: _Look, asked: Mapping[str, Receipt]) -> list[str]:
+        """The workflows to be judged: those on trial, and those of which something that a verdict is made of
+        has changed. Of ten thousand at rest nothing is asked but whether they are the same."""
+        last, records, judged = self._last, self.world.records, self._judged
+        if now.about != last.about or self.world.plain:
+            return list(asked)
+        every = now.queues.keys() | last.queues.keys()
+        keys = {key for key in every if now.queues.get(key) != last.queues.get(key)}
+        listed = [releases for key in keys for look in (now, last) for releases in look.members.get(key, ())]
+        named = {name for releases in listed for name in releases}
+        rolling = now.rolling.keys() | last.rolling.keys()
+        named |= {name for name in rolling if now.rolling.get(name) != last.rolling.get(name)}
+        named |= self._trials.keys()
+        return [
+            name
+            for name, receipt in asked.items()
+            if (before := judged.get(name)) is None
+            or before[0] is not receipt
+            or before[1] is not records.get(name)
+            or name in named
+            or (receipt.namespace, receipt.task_queue) in keys
+        ]
 
     # one workflow ------------------------------------------------------------------------------
 
@@ -176,13 +224,15 @@ class HealthWatch:
 
     def _youngest(self, serving: Serving) -> dict[str, str]:
         """Pool version → the one workflow that is on trial there, the newest of several."""
-        found: dict[str, str] = {}
-        for slot in serving.slots:
-            records = [self.world.record(workflow_id) for workflow_id in slot.releases]
-            trying = [record for record in records if record.applied and record.proven != record.applied]
-            if trying:
-                found[slot.version] = max(trying, key=lambda record: record.since).workflow_id
-        return found
+        records = self.world.records.values()
+        trying = [record for record in records if record.applied and record.proven != record.applied]
+        trying.sort(key=lambda record: record.since)
+        return {
+            slot.version: record.workflow_id
+            for slot in serving.slots
+            for record in trying
+            if record.workflow_id in slot.releases
+        }
 
     def _lost(self, skip: Collection[str]) -> Iterator[Record]:
         for record in list(self.world.records.values()):

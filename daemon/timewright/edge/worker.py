@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class WorkerHost:
         if token:
             headers["authorization"] = f"Bearer {token}"
         self.failures = 0  # notifications without an answer, or with none but an HTTP error
+        self._said: tuple[int, bytes] = (0, b"")  # the last answer to what it runs, and what it meant
+        self._meant, self._at = Serving(False), 0.0
         self._directory: int | None = None
         self._patience = timeout + 2.0  # in all: a byte now and then is no answer either
         self._socket = Path(url.removeprefix("unix:")) if url.startswith("unix:") else None
@@ -105,14 +108,25 @@ class WorkerHost:
     async def serving(self) -> Serving:
         """Ask what the host runs. Never raises for what the host does or doesn't say."""
         try:
-            status, answer = await self._call("GET", "/workflows", None)
+            status, data = await self._ask("GET", "/workflows", None)
         except _NoAnswerError as error:
             return Serving(False, error=str(error))
-        return serving_of(status, answer)
+        now = time.monotonic()
+        if (status, data) != self._said:
+            self._said, self._at = (status, data), now
+            self._meant = serving_of(status, answer_of(data))
+            return self._meant
+        older = now - self._at  # at rest nothing is different but that
+        slots = tuple(replace(slot, age=slot.age + older) for slot in self._meant.slots)
+        return replace(self._meant, slots=slots)
 
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None
     ) -> tuple[int, dict[str, Any]]:
+        status, data = await self._ask(method, path, body)
+        return status, answer_of(data)
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
         try:
             async with (
                 asyncio.timeout(self._patience),
@@ -125,7 +139,7 @@ class WorkerHost:
                         raise _NoAnswerError("its answer does not end")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise _NoAnswerError(_describe(error)) from None
-        return response.status_code, answer_of(bytes(data))
+        return response.status_code, bytes(data)
 
 
 class _NoAnswerError(Exception):
