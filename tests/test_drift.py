@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,72 @@ async def test_our_own_publishing_comes_to_rest(
     await asyncio.sleep(0.3)
     assert looks == settled
     assert shown(bench) == ()
+
+
+async def test_an_edit_is_seen_while_a_round_over_many_takes_its_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "_FIRST_S", 0.0)
+    monkeypatch.setattr(drift, "_REST", 1e9)
+    bench.put("two", "x")
+    await bench.settle()
+    watch = DriftWatch(bench.world)
+    task = asyncio.create_task(watch.run(bench.reconciler.busy))
+    try:
+        await until(lambda: bool(watch.tree._watches))
+        (first,) = watch.tree._watches  # the round rests for minutes before it looks at the other
+        (home(bench, first) / "x.txt").write_text("x")
+        await until(lambda: shown(bench, first) == ("x.txt was added",))
+        assert len(watch._looked) == 1
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_round_rests_between_its_looks_and_is_done_in_its_time(
+    bench: Bench, watch: DriftWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("two", "three"):
+        bench.put(name, "x")
+    await bench.settle()
+    real, rests = asyncio.sleep, list[float]()
+
+    async def rested(seconds: float) -> None:
+        rests.append(seconds)
+        await real(0)
+
+    monkeypatch.setattr(asyncio, "sleep", rested)
+    await watch.check(spread_s=1e6)
+    assert all(0 < rest < 1e5 for rest in rests), "as long as the machine is busy with it, some times over"
+    rests.clear()
+    await watch.check(spread_s=3e-6)
+    assert rests == [1e-6] * 3
+    rests.clear()
+    await watch.check()
+    assert rests == [0.0] * 3
+
+
+async def test_what_an_older_look_found_is_not_told_after_a_newer_one(
+    bench: Bench, watch: DriftWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looked, go_on = drift.look, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **named: Any) -> list[Difference]:
+        found = real(*arguments, **named)
+        if not looked.is_set():
+            looked.set()
+            go_on.wait(10)
+        return found
+
+    monkeypatch.setattr(drift, "look", slow)
+    older = asyncio.create_task(watch.check())
+    await until(looked.is_set)
+    (home(bench) / "x.txt").write_text("x")
+    newer = asyncio.create_task(watch._check_some({"one"}, tuple))
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await asyncio.gather(older, newer)
+    assert shown(bench) == ("x.txt was added",)
 
 
 async def test_where_no_event_can_be_had_the_interval_is_all_and_that_is_said_once(

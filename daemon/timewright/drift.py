@@ -7,6 +7,7 @@ after a file event there. Nothing is written to the tree here, so that looking n
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -32,6 +33,8 @@ from timewright.world import Change, World
 FULL_EVERY: Final = 12
 _FIRST_S: Final = 2.0  # the first pass comes first
 _SETTLE_S: Final = 0.3  # who edits by hand does more than one thing
+_REST: Final = 9.0  # times as long as a look took, until the next of a round
+_SPREAD: Final = 0.5  # the part of an interval that a round may be spread over
 _GAP_S: Final = 1.0  # a program that writes into its own release must not keep us busy
 _AT_REST = (Status.DEPLOYED, Status.ROLLED_BACK, Status.DEPLOYMENT_FAILED)
 
@@ -63,33 +66,45 @@ class DriftWatch:
         self._looked: dict[str, str] = {}  # workflow id → digest of the release that was looked at
         self._hints: set[str] = set()
         self._hinted = asyncio.Event()
+        self._lost_track = asyncio.Event()  # anything may have changed: look at all
+        self._looking = asyncio.Lock()  # an older look is never told after a newer one
         world.listeners.append(self._on_change)
 
     async def run(self, busy: Busy = tuple) -> None:
         """Look now and then, until cancelled."""
-        interval = self.world.config.drift.interval_s
         self.tree.start()
         try:
-            await asyncio.sleep(min(_FIRST_S, interval))
-            while True:
-                await self._try(self.check(busy))
-                self._say_problem()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(interval):
-                        await self._follow_hints(busy)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._sweep(busy, self.world.config.drift.interval_s))
+                both.create_task(self._follow_hints(busy))
         finally:
             self.tree.stop()
 
-    async def check(self, busy: Busy = tuple) -> None:
-        """Look at every live release that nothing is being done with."""
+    async def _sweep(self, busy: Busy, interval: float) -> None:
+        """Rounds of looks at all, a while apart, or when a hint says that any of them may have changed."""
+        await asyncio.sleep(min(_FIRST_S, interval))
+        while True:
+            self._lost_track.clear()
+            await self._try(self.check(busy, spread_s=interval * _SPREAD))
+            self._say_problem()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self._lost_track.wait()
+
+    async def check(self, busy: Busy = tuple, *, spread_s: float = 0.0) -> None:
+        """Look at every live release that nothing is being done with. `spread_s`: seconds that it may take to
+        leave the machine to others in between; thousands of releases in one go are felt by who deploys."""
         self._round += 1
         records = list(self._live())
         self.tree.watch_links(self.world.releases.trees)
         self.tree.keep(record.workflow_id for record in records)
         pools = await self._look_at_pools()
+        longest = spread_s / max(1, len(records))
         for record in records:
             turn = zlib.crc32(record.workflow_id.encode()) % FULL_EVERY
+            began = time.monotonic()
             await self._check_one(record, busy, pools, full=turn == self._round % FULL_EVERY)
+            await asyncio.sleep(min(longest, _REST * (time.monotonic() - began)))
 
     # hints -------------------------------------------------------------------------------------
 
@@ -109,8 +124,8 @@ class DriftWatch:
             self._hinted.clear()
             hints, self._hints = self._hints, set()
             if ALL in hints:
-                await self._try(self.check(busy))
-                continue
+                hints.discard(ALL)
+                self._lost_track.set()
             later = hints & set(busy())
             await self._try(self._check_some(hints - later, busy))
             if later:  # what is being deployed is looked at when that is done
@@ -150,6 +165,10 @@ class DriftWatch:
     async def _check_one(
         self, record: Record, busy: Busy, pools: dict[Key, Difference], *, full: bool
     ) -> None:
+        async with self._looking:
+            await self._look(record, busy, pools, full=full)
+
+    async def _look(self, record: Record, busy: Busy, pools: dict[Key, Difference], *, full: bool) -> None:
         workflow_id, release = record.workflow_id, record.applied[:SHORT]
         before = self._mark(workflow_id)
         if workflow_id in busy() or before.applied != record.applied:
