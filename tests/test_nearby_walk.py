@@ -16,7 +16,8 @@ from timewright.control import Actor, Control, Role
 from timewright.core.actions import Action
 from timewright.core.errors import RequestError
 from timewright.core.nearby import plan_nearby
-from timewright.core.worlds import Wanted
+from timewright.core.plan import plan_all
+from timewright.core.worlds import Desired, Wanted
 from timewright.desired import SourceReader
 from timewright.waking import Named
 
@@ -94,6 +95,21 @@ def _words(action: Action) -> tuple[str, ...]:
     return type(action).__name__, str(action.workflow_id), action.because, digest
 
 
+def _held_against_a_plan_over_all(bench: Bench, story: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a pass has kept from the last one: its plan is the one over all, made of nothing that was."""
+    reconciler, told = bench.reconciler, bench.reconciler._plan_again
+
+    def planned(desired: Desired) -> tuple[Action, ...]:
+        actions = told(desired)
+        observed, policy = reconciler._observe(), reconciler._policy()
+        whole, standing = plan_all(desired, observed, policy, bench.now)
+        assert sorted(map(_words, actions)) == sorted(map(_words, whole)), story
+        assert reconciler._standing == standing, story
+        return actions
+
+    monkeypatch.setattr(reconciler, "_plan_again", planned)
+
+
 @pytest.mark.parametrize("seed", range(int(os.environ.get("SEEDS", "4"))))
 async def test_on_any_day_it_does_what_a_whole_pass_would(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -106,24 +122,27 @@ async def test_on_any_day_it_does_what_a_whole_pass_would(
         return actions
 
     monkeypatch.setattr(reconcile, "plan_nearby", watched)
-    chance, story = random.Random(seed), []
+    chance, story = random.Random(seed), list[str]()
     async with _bench(tmp_path) as bench:
+        _held_against_a_plan_over_all(bench, story, monkeypatch)
         day = Day(bench, chance)
         for name in NAMES:
             day.put(name, name, "first")
         for _ in range(30):
-            story += [day.happens() for _ in range(chance.choice([1, 1, 2]))]
+            story.extend(day.happens() for _ in range(chance.choice([1, 1, 2])))
             named = day.take()
             fresh = SourceReader(bench.world)
             fresh._entries = {}
-            whole = bench.reconciler.plan(await fresh.read())
+            expected = await fresh.read()
+            whole = bench.reconciler.plan(expected)
             found.clear()
             if named and await bench.reconciler.run_nearby(named):
                 ((specs, actions),) = found
                 mine = [one for one in whole if one.workflow_id in {spec.workflow_id for spec in specs}]
                 assert sorted(map(_words, actions or ())) == sorted(map(_words, mine)), story
             else:
-                await bench.reconciler.run_pass()
+                report = await bench.reconciler.run_pass()
+                assert report.desired.wanted == expected.wanted, story
             if chance.random() < 0.6:
                 await bench.reconciler.settled()
             if chance.random() < 0.6:

@@ -27,6 +27,8 @@ from timewright.world import World
 _MOST_CRASHES = 3
 #: Raised when parsing changes what it finds, so that cached results are thrown away.
 _PARSER = 3
+#: As many files are taken in one by one; with more, it is quicker to go through all.
+_FEW = 200
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,11 @@ class SourceReader:
         known = {path: entry.seen for path, entry in entries.items()}
         scan = await self.world.sources.scan(known, self.world.host.limits)
         last = self._last
-        if last is not None and last[0] == scan and not (last[1].settling or self._unwritten):
-            return last[1]  # the very same object: who planned on it knows that nothing has changed
+        if last is not None and (few := _differing(last[0], scan)) is not None and not last[1].settling:
+            taken = await self._take(few, scan, entries, last[1])
+            if taken is not None:
+                self._write_down()
+                return taken[1]
         desired = await self._desired(scan, entries)
         self._last = (scan, desired)
         return desired
@@ -84,32 +89,45 @@ class SourceReader:
         """What these files ask for now, by path; all others are as they were at the last read. None where
         that takes a whole read: one of them is new, gone or being written, or is no readable spec."""
         entries, last = self._entries, self._last
-        before = {path: entries.get(path) if entries is not None else None for path in paths}
-        olds = {p: entry for p, entry in before.items() if entry and isinstance(entry.parsed, Wanted)}
-        given = {path: self._last_policies.defaults(path) for path in olds}
-        if entries is None or last is None or olds.keys() != before.keys() or None in given.values():
+        if entries is None or last is None or not all(map(entries.__contains__, paths)):
             return None
-        known = {path: entry.seen for path, entry in olds.items()}
+        known = {path: entries[path].seen for path in paths}
         found = await self.world.sources.look(known, last[0], self.world.host.limits)
-        if found is None:
+        taken = await self._take(*found, entries, last[1]) if found is not None else None
+        return taken[0] if taken is not None else None
+
+    async def _take(
+        self, seen: Mapping[str, source.Seen], scan: Scanned, entries: dict[str, _Entry], desired: Desired
+    ) -> tuple[Mapping[str, Wanted], Desired] | None:
+        """Take in that these files are as they were seen now, and all others as they were before: what these
+        ask for, by path, and what all do. None where that takes more than to read them: one of them was or is
+        no readable spec, or its defaults can't be told. `scan`: with them in it. `desired`: as last read."""
+        olds = {path: entries[path] for path in seen if path in entries}
+        specs = {path: entry for path, entry in olds.items() if isinstance(entry.parsed, Wanted)}
+        given = {path: self._last_policies.defaults(path) for path in specs}
+        if specs.keys() != seen.keys() or None in given.values():
             return None
-        seen, scan = found
         unknown = {
             path: _Unknown(digest, given[path])
             for path, one in seen.items()
-            if (digest := one.digest) is not None and not _is_known(olds[path], one, given[path])
+            if (digest := one.digest) is not None and not _is_known(specs[path], one, given[path])
         }
         parsed = await self._parse_all(unknown)
-        asked = {path: parsed.get(path, entry.parsed) for path, entry in olds.items()}
+        asked = {path: parsed.get(path, entry.parsed) for path, entry in specs.items()}
         named = {path: item for path, item in asked.items() if isinstance(item, Wanted)}
         if named.keys() != asked.keys():
             return None
         for path, item in named.items():
-            entries[path] = _Entry(seen[path], item, given[path] or ())
+            revision = scan.revisions.get(path, item.revision)
+            named[path] = item if revision == item.revision else replace(item, revision=revision)
+            entries[path] = _Entry(seen[path], named[path], given[path] or ())
             self._unwritten.add(path)
-        wanted = tuple(named.get(item.source, item) for item in last[1].wanted)
-        self._last = (scan, replace(last[1], wanted=wanted, revision=scan.revision, parts=self._parts(scan)))
-        return named
+        if any(item is not specs[path].parsed for path, item in named.items()):
+            # Else the very same object: who planned on it knows that nothing has changed.
+            wanted = tuple(named.get(item.source, item) for item in desired.wanted)
+            desired = replace(desired, wanted=wanted, revision=scan.revision, parts=self._parts(scan))
+        self._last = (scan, desired)
+        return named, desired
 
     @property
     def desired(self) -> Desired | None:
@@ -321,17 +339,54 @@ class SourceReader:
         ]
         gone = old.keys() - new.keys() if complete else set()
         if differ or gone:
-            generation = self._generation()
-            changed = {path: _to_row(new[path], generation) for path in differ}
-            self.world.state.update_file_cache(changed, gone)
+            self._write(new, differ, gone)
         self._unwritten -= new.keys()
         self._entries = new if complete else {**old, **new}
+
+    def _write_down(self) -> None:
+        """What was taken in since all was read."""
+        entries = self._entries or {}
+        if self._unwritten:
+            self._write(entries, [path for path in self._unwritten if path in entries], ())
+            self._unwritten.clear()
+
+    def _write(self, entries: Mapping[str, _Entry], paths: Iterable[str], gone: Iterable[str]) -> None:
+        generation = self._generation()
+        changed = {path: _to_row(entries[path], generation) for path in paths}
+        self.world.state.update_file_cache(changed, gone)
 
     def _forget_refused(self, present: set[str]) -> None:
         broken = {path for path, entry in (self._entries or {}).items() if isinstance(entry.parsed, Broken)}
         for path in self.world.state.refused():
             if path not in present or path not in broken:
                 self.world.state.unrefuse(path)
+
+
+def _differing(last: Scanned, scan: Scanned) -> Mapping[str, source.Seen] | None:
+    """The files that are not as they were, by path; None where more than what some specs say has changed."""
+    if not (last.complete and scan.complete) or len(last.files) != len(scan.files):
+        return None
+    pairs = [
+        (old, new) for old, new in zip(last.files, scan.files, strict=True) if old is not new and old != new
+    ]
+    moved = _moved(last.revisions, scan.revisions)
+    if moved is None or len(pairs) + len(moved) > _FEW:
+        return None
+    for old, new in pairs:
+        if old.path != new.path or new.digest is None or new.busy or is_policy(new.path):
+            return None
+    found = {new.path: new for _, new in pairs}
+    missing = moved - found.keys()
+    if missing:
+        found |= {seen.path: seen for seen in scan.files if seen.path in missing}
+    return found
+
+
+def _moved(old: Mapping[str, str], new: Mapping[str, str]) -> set[str] | None:
+    """The files whose commit is another one; None where they are not the same files."""
+    if old is new:
+        return set()
+    return {path for path in new if old[path] != new[path]} if old.keys() == new.keys() else None
 
 
 def wanted_of(prepared: Prepared, path: str, content: str, defaults: Defaults = ()) -> Wanted:

@@ -20,7 +20,7 @@ from timewright.apply import Applier
 from timewright.config import Config, Followed
 from timewright.core.actions import Action, Clear, Deploy, Hold, Refuse, Revert, Rollback, Settle, Undeploy
 from timewright.core.errors import Reason
-from timewright.core.nearby import plan_nearby
+from timewright.core.nearby import AtRest, plan_again, plan_nearby
 from timewright.core.plan import plan, plan_all
 from timewright.core.state import Pinned, Record, Status
 from timewright.core.worlds import Desired, Executions, Observed, Policy, Wanted
@@ -58,8 +58,7 @@ class _Calm:
     since the epoch: a clock that goes back ends it, too."""
 
     config: Config
-    desired: Desired
-    observed: Observed
+    at_rest: AtRest
     actions: tuple[Action, ...]
     at: float
     until: float
@@ -165,8 +164,7 @@ class Reconciler:
         actions = plan_nearby(specs, self._standing, desired, observed, self._policy(), now)
         if actions is None:
             return False
-        self._calm = None
-        self._standing.update({spec.workflow_id: spec for spec in specs})
+        self._standing = {**self._standing, **{spec.workflow_id: spec for spec in specs}}
         self.desired = desired
         tasks = [await self._start(action, self._revision(action, desired)) for action in actions]
         self._whole = True
@@ -209,25 +207,39 @@ class Reconciler:
         return self._planned(desired, self._observe(), patient=patient)
 
     def _plan_again(self, desired: Desired) -> tuple[Action, ...]:
-        """The plan, as it was where all that it depends on is as it was: then ten thousand workflows at rest
-        cost a comparison. Only time may have passed, and `next_retry` knows when that counts."""
-        observed = self._observe()
+        """The plan. Where all that it depends on is as it was, so is it; where few workflows have changed
+        since there was nothing to do, it is theirs: ten thousand at rest cost a comparison. Besides, only
+        time may have passed, and `next_retry` knows when that counts."""
+        observed, policy = self._observe(), self._policy()
         now, calm = self.world.clock(), self._calm
-        if calm is not None and calm.at <= now < calm.until and self._is_still(calm, desired, observed):
-            return calm.actions
-        actions, self._standing = plan_all(desired, observed, self._policy(), now)
-        waits = all(isinstance(action, Hold) for action in actions) and not observed.busy
-        self._calm = None
-        if waits and not desired.settling and not observed.earlier:
-            due = self.next_retry()
-            until = due if due is not None else math.inf
-            kept = replace(observed, records=dict(observed.records), bad=dict(observed.bad))
-            self._calm = _Calm(self.world.config, desired, kept, actions, now, until)
+        if calm is not None and calm.at <= now < calm.until and calm.config is self.world.config:
+            if calm.at_rest.desired is desired and calm.at_rest.observed == observed:
+                return calm.actions
+            again = None if calm.actions else plan_again(calm.at_rest, desired, observed, policy, now)
+            if again is not None:
+                specs = {
+                    name: spec for name, spec in _by_id(desired).items() if name in calm.at_rest.standing
+                }
+                self._standing = specs
+                self._rest(desired, observed, policy, again, now)
+                return again
+        actions, self._standing = plan_all(desired, observed, policy, now)
+        self._rest(desired, observed, policy, actions, now)
         return actions
 
-    def _is_still(self, calm: _Calm, desired: Desired, observed: Observed) -> bool:
-        same = calm.config is self.world.config and calm.desired is desired
-        return same and calm.observed == observed
+    def _rest(
+        self, desired: Desired, observed: Observed, policy: Policy, actions: tuple[Action, ...], now: float
+    ) -> None:
+        """Keep a plan that has nothing to start, and what it was made of. One that has something leaves the
+        last such plan as it is: what it was made of is still what to compare with."""
+        waits = all(isinstance(action, Hold) for action in actions) and not observed.busy
+        if not waits or desired.settling or observed.earlier:
+            return
+        due = self.next_retry()
+        until = due if due is not None else math.inf
+        kept = replace(observed, records=dict(observed.records), bad=dict(observed.bad))
+        at_rest = AtRest(desired, kept, policy, self._standing)
+        self._calm = _Calm(self.world.config, at_rest, actions, now, until)
 
     def _observe(self) -> Observed:
         world = self.world
@@ -419,6 +431,10 @@ class Reconciler:
             log.get().info("pass", specs=specs, **_counts(statuses), took_ms=took)
 
         self._saying = asyncio.create_task(say())
+
+
+def _by_id(desired: Desired) -> dict[str, Wanted]:
+    return {spec.workflow_id: spec for spec in desired.wanted}
 
 
 def _policy(one: Followed, config: Config, *, patient: bool) -> Policy:

@@ -62,6 +62,7 @@ class Sources:
         git = [one for one in self.followed if one.settings.git]
         self.followers = {one.title: Follower(world, one) for one in git}
         self._revised: dict[str, tuple[tuple[Seen, ...], str]] = {}  # what a folder's revision was made of
+        self._spelt: dict[str, list[bytes]] = {}  # the lines of it, one for each file
         self._trees = {
             one.title: WorkTree(world.config.path(one.settings.path))
             for one in self.followed
@@ -131,9 +132,21 @@ class Sources:
     def _revise(self, one: Followed, files: tuple[Seen, ...]) -> str:
         """A folder's revision: which files it holds, and what is in them."""
         if one.name not in self._revised or self._revised[one.name][0] != files:
-            digests = canonical([(seen.path, seen.digest) for seen in files])
-            self._revised[one.name] = (files, sha256(digests)[:12])
+            self._revised[one.name] = (files, sha256(b"[%s]" % b",".join(self._lines(one, files)))[:12])
         return self._revised[one.name][1]
+
+    def _lines(self, one: Followed, files: tuple[Seen, ...]) -> list[bytes]:
+        """Each file's path and digest as canonical text. Of ten thousand, most are those of the last time."""
+        before, known = self._revised.get(one.name, ((), ""))[0], self._spelt.get(one.name, [])
+        if len(before) == len(files):
+            lines = [
+                line if old is new else canonical((new.path, new.digest))
+                for old, new, line in zip(before, files, known, strict=True)
+            ]
+        else:
+            lines = [canonical((seen.path, seen.digest)) for seen in files]
+        self._spelt[one.name] = lines
+        return lines
 
     def _listed(self, one: Followed, known: Mapping[str, Seen]) -> tuple[Part, tuple[Seen, ...]]:
         follower = self.followers[one.title]

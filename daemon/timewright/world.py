@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from timewright import log
 from timewright.config import Config
@@ -56,6 +56,15 @@ class Change:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+class _Look(NamedTuple):
+    """What a workflow's Live was made of at the last look, and it."""
+
+    receipt: Receipt
+    record: Record | None
+    version: PoolVersion | None
+    live: Live
+
+
 @dataclass
 class World:
     """The tools of a pass, and what it knows. Only the event loop's thread touches it."""
@@ -90,7 +99,7 @@ class World:
     settings_problem: str = ""  # why the settings on disk are not the ones in force
     pulse: Callable[[], None] = lambda: None  # to be called by work that takes its time: it goes on
     _commits: dict[str, Commit] = field(default_factory=dict)
-    _lives: dict[str, tuple[Receipt, Live]] = field(default_factory=dict)  # as last looked at
+    _lives: dict[str, _Look] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sources = Sources(self)
@@ -371,14 +380,24 @@ class World:
         links = self._links.read()
         for workflow_id in self.receipts.keys() - links.keys() - set(busy):
             del self.receipts[workflow_id]
+        receipts = self.receipts
         for workflow_id, release in links.items():
-            if workflow_id not in busy:
+            known = receipts.get(workflow_id)
+            if (known is None or known.release != release) and workflow_id not in busy:
                 self._take(workflow_id, release)
-        for key in {(r.namespace, r.task_queue) for r in self.receipts.values()} | self.pool_links.keys():
+        for key in {(r.namespace, r.task_queue) for r in receipts.values()} | self.pool_links.keys():
             self._look_at_pool(key)
-        found = {workflow_id: self._live(receipt) for workflow_id, receipt in self.receipts.items()}
-        self._lives = {workflow_id: (self.receipts[workflow_id], live) for workflow_id, live in found.items()}
-        return found
+        records, versions, before = self.records, self.pool_versions, self._lives
+        self._lives = {
+            workflow_id: seen
+            if (seen := before.get(workflow_id)) is not None
+            and seen.receipt is receipt
+            and seen.record is records.get(workflow_id)
+            and seen.version is versions.get((receipt.namespace, receipt.task_queue))
+            else self._live(receipt)
+            for workflow_id, receipt in receipts.items()
+        }
+        return {workflow_id: seen.live for workflow_id, seen in self._lives.items()}
 
     def look_at(self, workflow_id: str) -> Live | None:
         """The same for one workflow that is not busy."""
@@ -391,14 +410,13 @@ class World:
         if receipt is None:
             return None
         self._look_at_pool((receipt.namespace, receipt.task_queue))
-        live = self._live(receipt)
-        self._lives[workflow_id] = (receipt, live)
-        return live
+        seen = self._lives[workflow_id] = self._live(receipt)
+        return seen.live
 
     def live(self, workflow_id: str) -> Live | None:
         """What it held when last looked at."""
         receipt = self.receipts.get(workflow_id)
-        return self._live(receipt) if receipt is not None else None
+        return self._live(receipt).live if receipt is not None else None
 
     def _take(self, workflow_id: str, release: str) -> None:
         known = self.receipts.get(workflow_id)
@@ -419,16 +437,18 @@ class World:
             if version is not None:
                 self.pool_links[key], self.pool_versions[key] = link, version
 
-    def _live(self, receipt: Receipt) -> Live:
-        """The very same object as at the last look where nothing has changed: a pass compares."""
+    def _live(self, receipt: Receipt) -> _Look:
+        """With the very same Live as at the last look where nothing of it has changed: a pass compares."""
         record = self.records.get(receipt.workflow_id)
         version = self.pool_versions.get((receipt.namespace, receipt.task_queue))
         pooled = version is not None and version.members.get(receipt.workflow_id) == receipt.release
         prune = record.prune if record is not None else receipt.prune
-        before, live = self._lives.get(receipt.workflow_id, (None, None))
-        if live is not None and before is receipt and (live.pooled, live.prune) == (pooled, prune):
-            return live
-        return Live(
+        known = self._lives.get(receipt.workflow_id)
+        if known is not None and known.receipt is receipt:
+            live = known.live
+            if (live.pooled, live.prune) == (pooled, prune):
+                return _Look(receipt, record, version, live)
+        live = Live(
             receipt.workflow_id,
             receipt.digest,
             receipt.placement,
@@ -437,6 +457,7 @@ class World:
             pooled=pooled,
             prune=prune,
         )
+        return _Look(receipt, record, version, live)
 
     # after a loss of the state file
 

@@ -11,9 +11,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from timewright.core.actions import Action, Deploy, Rollback
 from timewright.core.digest import Placement
-from timewright.core.nearby import plan_nearby
+from timewright.core.nearby import AtRest, plan_again, plan_nearby
 from timewright.core.plan import plan, plan_all
-from timewright.core.state import Asked, Pin, Pinned, Status, Suspension
+from timewright.core.state import Asked, Health, Pin, Pinned, Status, Suspension
 from timewright.core.worlds import Broken, Live, Observed, Policy, Wanted
 
 from tests.core.test_plan import bad, earlier, policies, suspensions, worlds
@@ -186,3 +186,133 @@ def test_in_any_world_it_is_the_whole_plans_share(
     event("a whole pass" if found is None else f"{len(found)} actions")
     if found is not None:
         assert sorted(map(repr, found)) == sorted(map(repr, whole))
+
+
+# What has changed since all was at rest ----------------------------------------------------------
+
+NAMES = ("a", "b", "c", "d")
+_SPECS: list[dict[str, Any]] = [
+    *({"digest": digest(f"a v{number}"), "content": f"v{number}"} for number in (2, 3)),
+    {"asked": "another word"},
+    {"owner": "team"},
+    {"workflow_types": ("other",)},
+    {"placement": Placement("default", "elsewhere")},
+    {"suspend": True},
+    {"depends_on": ("b",)},
+    {"prune": True},
+]
+_RECORDS: list[dict[str, Any]] = [
+    {"health": Health.HEALTHY},
+    {"proven": "x", "trial_until": NOW + 9},
+    {"condemned": "it crashed"},
+    {"drift": ("src/x.ts is missing",)},
+    {"drift": ("src/x.ts was changed",)},
+    {"applied": digest("another"), "attempted": digest("another")},
+    {"status": Status.DEPLOYING},
+    {"status": Status.ROLLED_BACK},
+    {"held": "wait", "held_reason": "Suspended"},
+    {"missing_since": NOW - 5},
+    {"request": Asked("ann", NOW, "", force=False)},
+    {"pin": Pin(Pinned.ROLLBACK, digest("a v0"), "ann", NOW, "", against="")},
+    {"pin": Pin(Pinned.UNDEPLOY, "", "ann", NOW, "")},
+    {"suspension": Suspension("bob", NOW, "")},
+    {"owner": "team"},
+    {"prune_by": "ann"},
+]
+_LIVES: list[dict[str, Any]] = [{"pooled": False}, {"digest": digest("by hand")}, {"prune": True}]
+
+
+def _turned(data: st.DataObject, files: list[Wanted | Broken], state: Observed) -> tuple[Any, Observed]:
+    """One thing is otherwise."""
+    name = data.draw(st.sampled_from(NAMES))
+    kind = data.draw(st.sampled_from(["spec", "spec", "record", "record", "live", "gone", "new", "all"]))
+    if kind == "spec":
+        changes = data.draw(st.sampled_from(_SPECS))
+        files = [replace(i, **changes) if i.workflow_id == name else i for i in files]
+    elif kind == "record" and name in state.records:
+        changed = replace(state.records[name], **data.draw(st.sampled_from(_RECORDS)))
+        state = replace(state, records={**state.records, name: changed})
+    elif kind == "live" and name in state.live:
+        moved = replace(state.live[name], **data.draw(st.sampled_from(_LIVES)))
+        state = replace(state, live={**state.live, name: moved})
+    elif kind == "gone":
+        what = data.draw(st.sampled_from(["records", "live", "files"]))
+        if what == "files":
+            files = [item for item in files if item.workflow_id != name]
+        else:
+            kept: Any = {key: value for key, value in getattr(state, what).items() if key != name}
+            state = replace(state, **{what: kept})
+    elif kind == "new":
+        more: list[Wanted | Broken] = [
+            make_wanted("e"),
+            make_broken("x.json"),
+            make_wanted("a", source="t.json"),
+        ]
+        files = [*files, data.draw(st.sampled_from(more))]
+    else:
+        busy = data.draw(st.sampled_from([{}, {name: digest("x")}]))
+        state = replace(state, busy=busy, suspension=Suspension("bob", NOW, "") if not busy else None)
+    return files, state
+
+
+@settings(max_examples=500)
+@given(st.data(), policies)
+def test_since_all_was_at_rest_it_is_the_whole_plan(data: st.DataObject, policy: Policy) -> None:
+    files: list[Wanted | Broken] = [
+        make_wanted(
+            name,
+            depends_on=data.draw(st.sampled_from([(), (), (), ("b",)])) if name != "b" else (),
+            workflow_types=data.draw(st.sampled_from([(name,), (name,), ("order",)])),
+        )
+        for name in NAMES
+    ]
+    healthy = [
+        make_record(i.workflow_id or "", health=Health.HEALTHY, depends_on=i.depends_on)
+        for i in files
+        if isinstance(i, Wanted)
+    ]
+    state = observed(*healthy, *(make_live(name) for name in NAMES))
+    before = desired(*files)
+    actions, standing = plan_all(before, state, policy, NOW)
+    if actions:
+        event("not at rest")
+        return
+    rest = AtRest(before, state, policy, standing)
+    for _ in range(data.draw(st.integers(1, 3))):
+        files, state = _turned(data, files, state)
+    now = desired(*files)
+    found = plan_again(rest, now, state, policy, NOW + 1)
+    whole = plan(now, state, policy, NOW + 1)
+    event("all over" if found is None else f"{len(found)} actions")
+    if found is not None:
+        assert sorted(map(repr, found)) == sorted(map(repr, whole))
+
+
+def test_what_has_nothing_new_since_all_was_at_rest_is_planned_for_nobody() -> None:
+    before, state = desired(make_wanted("a"), make_wanted("b")), deployed("a", "b")
+    actions, standing = plan_all(before, state, KEEP, NOW)
+    assert plan_again(AtRest(before, state, KEEP, standing), before, state, KEEP, NOW) == actions == ()
+
+
+def test_since_all_was_at_rest_a_changed_spec_alone_is_planned() -> None:
+    before, state = desired(make_wanted("a", **ALONE), make_wanted("b")), deployed("a", "b")
+    rest = AtRest(before, state, KEEP, plan_all(before, state, KEEP, NOW)[1])
+    now = desired(make_wanted("a", "v2", **ALONE), before.wanted[1])
+    found = plan_again(rest, now, state, KEEP, NOW)
+    assert found == plan(now, state, KEEP, NOW)
+    assert [type(action) for action in found or ()] == [Deploy]
+
+
+@pytest.mark.parametrize("what", ["policy", "busy", "suspension", "bad", "settling", "incomplete"])
+def test_what_concerns_all_takes_a_plan_over_all(what: str) -> None:
+    before, state = desired(make_wanted("a"), make_wanted("b")), deployed("a", "b")
+    rest = AtRest(before, state, KEEP, plan_all(before, state, KEEP, NOW)[1])
+    changes: dict[str, dict[str, Any]] = {
+        "busy": {"busy": {"a": "x"}},
+        "suspension": {"suspension": Suspension("bob", NOW, "")},
+        "bad": {"bad": {("a", digest("x")): "it crashed"}},
+    }
+    sources: dict[str, dict[str, Any]] = {"settling": {"settling": ["x"]}, "incomplete": {"complete": False}}
+    policy = replace(KEEP, heal=True) if what == "policy" else KEEP
+    now = desired(*before.wanted, **sources.get(what, {}))
+    assert plan_again(rest, now, replace(state, **changes.get(what, {})), policy, NOW) is None

@@ -154,7 +154,7 @@ async def test_no_more_than_fifty_are_in_one_program(
         write_release(tmp_path / f"{number}", {WORKFLOW: "export const a = 1;\n"}) for number in range(60)
     ]
     found = await all_at_once(service, dict.fromkeys(places, "same"))
-    assert programs == [50, 10]
+    assert sorted(programs) == [10, 50], "which of the two comes first is the lanes' business"
     assert all(isinstance(one, Checked) and one.problems == () for one in found.values())
 
 
