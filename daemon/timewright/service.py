@@ -55,6 +55,9 @@ _OURS = ("cache", "holds", "sources")
 _TRIAL_S = 1.0
 #: Seconds that passes over a few may go on without one over all.
 _WHOLE_S = 2.0
+#: Seconds in which the compiler's processes are started, before reading the state takes all of our time: they
+#: warm up beside it.
+_HEAD_START_S = 0.05
 #: Seconds before the next try when a pass itself fails (the tree or the state file can't be used).
 _PASS_RETRY = (1.0, 60.0)
 
@@ -174,11 +177,16 @@ async def opened(config: Config) -> AsyncIterator[World]:
     """A world ready for passes: swept, its state read or rebuilt, its compiler starting."""
     state = StateFile(config.state_path)
     world = make_world(config, state)
+    compiler = asyncio.create_task(_start_compiler(world), name="compiler")
     try:
+        await asyncio.wait([compiler], timeout=_HEAD_START_S)
         _prepare(world)
-        await _start_compiler(world)
+        await compiler
         yield world
     finally:
+        compiler.cancel()
+        await asyncio.wait([compiler])
+        world.releases.remembered.write(world.live_names())
         await world.sources.close()
         await world.compiler.close()
         await world.worker.close()
@@ -200,6 +208,7 @@ async def _start_compiler(world: World) -> None:
 
 def _prepare(world: World) -> None:
     swept = world.releases.prepare()
+    world.releases.remembered.load()
     world.pools.prepare()
     world.dependencies.prepare()
     world.records = world.state.first_records()
@@ -416,6 +425,8 @@ class Service:
                     if first:
                         memory.keep()
                         first = False
+                        world = reconciler.world
+                        await asyncio.to_thread(world.releases.remembered.write, world.live_names())
                 wait = _PASS_RETRY[0]
                 self.systemd.ready()
                 self.systemd.status(_one_line(reconciler.world))

@@ -413,6 +413,10 @@ class World:
         seen = self._lives[workflow_id] = self._live(receipt)
         return seen.live
 
+    def live_names(self) -> set[str]:
+        """`{workflow id}/{release}` of all that is live, as last looked at."""
+        return {f"{receipt.workflow_id}/{receipt.release}" for receipt in self.receipts.values()}
+
     def live(self, workflow_id: str) -> Live | None:
         """What it held when last looked at."""
         receipt = self.receipts.get(workflow_id)
@@ -421,7 +425,7 @@ class World:
     def _take(self, workflow_id: str, release: str) -> None:
         known = self.receipts.get(workflow_id)
         if known is None or known.release != release:
-            receipt = self.releases.receipt(workflow_id, release)
+            receipt = self.releases.live_receipt(workflow_id, release)
             if receipt is not None:
                 self.receipts[workflow_id] = receipt
             else:

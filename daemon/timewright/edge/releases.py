@@ -23,6 +23,7 @@ from timewright.edge import files
 from timewright.edge.failpoint import failpoint
 from timewright.edge.inspection import PACKAGES, Inspector, above, digest_of
 from timewright.edge.links import release_of
+from timewright.edge.receiptcache import ReceiptCache, stamp_of
 from timewright.edge.receipts import RECEIPT, Receipt, read_receipt
 from timewright.edge.source import escape
 
@@ -38,6 +39,7 @@ class Releases:
         self.root = data / "releases"
         self.links = workflows or data / "workflows"
         self.trees = [self.links, *([twin] if twin else [])]
+        self.remembered = ReceiptCache(data / "cache" / "receipts.json")
         self._inspector = Inspector()
         self._sealed: dict[Path, tuple[str, Receipt]] = {}  # receipts as published, or as first seen
 
@@ -46,10 +48,12 @@ class Releases:
         for directory in (self.root, *self.trees):
             directory.mkdir(parents=True, exist_ok=True)
         swept = sum(files.sweep(directory) for directory in (self.root, *self.trees))
+        with os.scandir(self.root) as entries:  # ten thousand of them: texts, and no paths
+            homes = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         return swept + sum(
-            files.sweep(Path(entry.path))
-            for entry in os.scandir(self.root)
-            if entry.is_dir(follow_symlinks=False)
+            files.sweep(Path(home))
+            for home in homes
+            if any(map(files.is_unique, os.listdir(home)))  # noqa: PTH208
         )
 
     def path(self, workflow_id: str, release: str) -> Path:
@@ -101,6 +105,22 @@ class Releases:
         except (OSError, ValueError):
             return None
         return found if found.is_of(workflow_id, release) else None
+
+    def live_receipt(self, workflow_id: str, release: str) -> Receipt | None:
+        """The same without its list of files, which only who looks into a release needs. What is known from
+        before a restart isn't read again."""
+        name = f"{workflow_id}/{release}"
+        stamp = stamp_of(f"{self.root}/{name}/{RECEIPT}")
+        if stamp is None:
+            return None
+        known = self.remembered.get(name, stamp)
+        if known is None:
+            found = self.receipt(workflow_id, release)
+            if found is None:
+                return None
+            known = replace(found, files={})
+            self.remembered.note(name, stamp, known)
+        return known if known.is_of(workflow_id, release) else None
 
     def damage(self, workflow_id: str, release: str) -> str:
         """What differs from the receipt, '' when nothing does: every file is read."""

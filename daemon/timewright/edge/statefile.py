@@ -509,7 +509,7 @@ def _record(row: dict[str, Any]) -> Record:
     values["health"] = Health(row["health"])
     values["failure"] = _failure(row["failure"])
     for key in _LISTS:
-        values[key] = tuple(json.loads(row[key]))
+        values[key] = () if row[key] == "[]" else tuple(json.loads(row[key]))
     for key in ("prune", "auto_revert"):
         values[key] = None if row[key] is None else bool(row[key])
     for key, kind in _OBJECTS.items():
