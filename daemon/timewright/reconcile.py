@@ -271,11 +271,11 @@ class Reconciler:
         """What may be undeployed: its spec is gone, or a person said so."""
         there = {item.workflow_id for item in desired.items}
         return [
-            record.workflow_id
-            for record in self.world.records.values()
-            if record.workflow_id in self.world.receipts and record.workflow_id not in self._busy
-            if record.workflow_id not in there
-            or (record.pin is not None and record.pin.kind is Pinned.UNDEPLOY)
+            name
+            for name, record in self.world.records.items()
+            if (name not in there or (record.pin is not None and record.pin.kind is Pinned.UNDEPLOY))
+            and name in self.world.receipts
+            and name not in self._busy
         ]
 
     def _revision(self, action: Action, desired: Desired) -> str:

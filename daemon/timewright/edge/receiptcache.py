@@ -76,9 +76,13 @@ class ReceiptCache:
         known = dict(self._known)  # others may add to it meanwhile
         rows = {name: (known[name][0], _row(known[name][1])) for name in live if name in known}
         body = json.dumps(rows, separators=(",", ":")).encode("utf-8", "surrogatepass")
-        with suppress(OSError):
-            files.replace(self.path, f"{_FORMAT} {sha256(body)}\n".encode() + body, mode=0o600)
+        aside = self.path.parent / files.unique()
+        with suppress(OSError):  # not synced: what a power cut leaves half is known by its digest
+            aside.write_bytes(f"{_FORMAT} {sha256(body)}\n".encode() + body)
+            aside.replace(self.path)
             self._fresh = 0
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:
