@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from timewright.core.deployments import Deployment, Routing, Version
@@ -316,3 +318,32 @@ async def test_activities_without_a_current_version_are_not_said_to_be_served(
     assert bench.world.rolling == {"one": (Health.PROGRESSING, "rollout: it begins")}
     await make_current(bench, temporal)
     assert bench.world.rolling == {}
+
+
+async def test_a_hiccup_of_temporal_is_asked_about_again_soon_and_an_outage_less_and_less(
+    bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.learn_versioning(True)
+    temporal.away = True
+    await deploy(bench, "x")
+    rollouts, waits = bench.reconciler.rollouts, list[float]()
+    monkeypatch.setattr(rollouts, "_is_due", lambda key: True)
+
+    async def waited(wait: Coroutine[Any, Any, object], seconds: float) -> None:
+        wait.close()
+        waits.append(seconds)
+        temporal.away = len(waits) != 6
+        if len(waits) == 8:
+            raise asyncio.CancelledError
+        raise TimeoutError
+
+    async def tended(key: Key) -> bool:
+        if temporal.away:
+            raise TemporalAwayError("nobody answers")
+        return False
+
+    monkeypatch.setattr(rollouts, "tend", tended)
+    monkeypatch.setattr(asyncio, "wait_for", waited)
+    with pytest.raises(asyncio.CancelledError):
+        await rollouts.run()
+    assert waits == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 0.5]

@@ -391,8 +391,9 @@ class Rollouts:
 
     async def run(self) -> None:
         """Follow what is under way, until cancelled."""
+        unanswered = 0  # looks in a row that Temporal did not answer
         while True:
-            busy = False
+            busy, unanswered = False, unanswered + 1
             for key in list(self.world.pools.keys()):
                 try:
                     if self._is_due(key):
@@ -403,9 +404,11 @@ class Rollouts:
                     break  # the others would not be answered either, and each question takes its time
                 except Exception as error:
                     self._fails(key, error)
+            else:
+                unanswered = 0
             self._look.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), _BUSY_S if busy else _IDLE_S)
+                await asyncio.wait_for(self._look.wait(), _wait(busy=busy, unanswered=unanswered))
 
     def _is_due(self, key: Key) -> bool:
         """Not each pool at each look: a host may have thousands, and Temporal answers a few such
@@ -858,6 +861,14 @@ def _result_type() -> Any:
     from timewright.rollflow import RolloutFlow
 
     return RolloutFlow.run
+
+
+def _wait(*, busy: bool, unanswered: int) -> float:
+    """Seconds until the next look. An answer that Temporal owes us may be a hiccup, for which nobody whose
+    release is on its way is to wait long; or it is down, and asking does not help."""
+    if unanswered:
+        return min(_IDLE_S, _BUSY_S * 2.0 ** min(unanswered - 1, 8))
+    return _BUSY_S if busy else _IDLE_S
 
 
 async def _progress_of(description: Any) -> Progress | None:
