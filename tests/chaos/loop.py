@@ -158,6 +158,9 @@ class Loop:
         if change in ("rollback", "suspend") and (workflow.pinned or workflow.fault):
             self.edit(workflow)
             await self.settle("something to ask for")
+        if change == "rollback" and self.host.status(workflow.name).get("previousRelease") is None:
+            self.edit(workflow)  # it was removed and came back: there is nothing before it
+            await self.settle("something to go back to")
         return workflow
 
     async def change(self, change: str, workflow: Workflow) -> None:
