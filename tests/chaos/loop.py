@@ -13,6 +13,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 from temporalio.client import Client
@@ -161,6 +162,9 @@ class Loop:
         if change == "rollback" and self.host.status(workflow.name).get("previousRelease") is None:
             self.edit(workflow)  # it was removed and came back: there is nothing before it
             await self.settle("something to go back to")
+        while change == "mend" and not self._earlier(workflow):
+            self.edit(workflow)
+            await self.settle("something to mend")
         return workflow
 
     async def change(self, change: str, workflow: Workflow) -> None:
@@ -180,13 +184,16 @@ class Loop:
 
     def mend(self, workflow: Workflow) -> None:
         """The source goes back to a release that was damaged meanwhile: it is built anew in its place."""
-        releases = Releases(self.host.data)
-        live = self.host.release(workflow.name)
-        for receipt in [one for one in releases.kept(workflow.name) if one.release != live][:1]:
-            code = releases.path(workflow.name, receipt.release) / "dist" / "workflow.js"
-            word = next(one for one in reversed(workflow.known) if f"{one} " in code.read_text())
+        for code, word in self._earlier(workflow)[:1]:
             code.write_text(code.read_text() + "// damaged\n")
             self._put(workflow, word)
+
+    def _earlier(self, workflow: Workflow) -> list[tuple[Path, str]]:
+        """Code of releases that are kept and not live, and the word that each was made of."""
+        releases, live = Releases(self.host.data), self.host.release(workflow.name)
+        kept = [one.release for one in releases.kept(workflow.name) if one.release != live]
+        codes = [releases.path(workflow.name, name) / "dist" / "workflow.js" for name in kept]
+        return [(code, word) for code in codes for word in workflow.known if f"{word} " in code.read_text()]
 
     def break_(self, workflow: Workflow) -> None:
         self._put(workflow, self.model.fresh(), BROKEN)
