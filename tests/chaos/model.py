@@ -76,6 +76,8 @@ class Workflow:
             return ()
         if self.word is None:
             return ("UNDEPLOYED", "")
+        if self.fault == UNLOADABLE:  # while the worker host is dead it goes live, and fails its trial then
+            return ("DEPLOYMENT_FAILED", "ROLLED_BACK")
         return ("DEPLOYMENT_FAILED",) if self.fault else ("DEPLOYED",)
 
 
