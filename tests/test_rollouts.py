@@ -15,6 +15,7 @@ from timewright.core.errors import Reason
 from timewright.core.replays import ReplayReport
 from timewright.core.rollout import Strategy
 from timewright.core.state import Health, Status
+from timewright.core.verdict import Serving, Slot
 from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.pools import Key
 from timewright.edge.worker import Reloaded
@@ -318,6 +319,42 @@ async def test_activities_without_a_current_version_are_not_said_to_be_served(
     assert bench.world.rolling == {"one": (Health.PROGRESSING, "rollout: it begins")}
     await make_current(bench, temporal)
     assert bench.world.rolling == {}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_new_code_that_the_host_serves_at_last_is_not_healthy_before_its_rollout_has_begun(
+    bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """The worker host was away as it was deployed: Temporal sends new executions to the old code still."""
+    world = bench.world
+    world.learn_versioning(True)
+    put(bench, "two", taskQueue="one")
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    await bench.worker.stop()
+    await deploy(bench, "y")
+    assert where(bench).health is Health.DEGRADED
+    rollouts = bench.reconciler.rollouts
+    if restarted:
+        world.rolling.clear()
+        rollouts = Rollouts(world)
+
+    async def serving() -> Serving:
+        version = world.pool_versions[KEY]
+        return Serving(True, slots=(Slot(KEY, version.version, "polling", dict(version.members), age=99),))
+
+    monkeypatch.setattr(world.worker, "serving", serving)
+    for _ in range(2):
+        await bench.reconciler.health.check()
+        assert (where(bench).health, where(bench, "two").health) == (Health.PROGRESSING, Health.HEALTHY)
+        monkeypatch.setattr(
+            world, "polling", frozenset()
+        )  # the host has ended again, as far as anybody knows
+        with suppress(TemporalAwayError):
+            await rollouts.tend(KEY)
+    await make_current(bench, temporal)
+    await bench.reconciler.health.check()
+    assert where(bench).health is Health.HEALTHY
 
 
 async def test_a_hiccup_of_temporal_is_asked_about_again_soon_and_an_outage_less_and_less(

@@ -64,7 +64,7 @@ class GoLive:
         with timed(timings, "reload"):
             health, reason = await self._reload(receipt, previous, "redeploy" if fresh else "deploy")
         if health is not Health.HEALTHY:
-            self.rollouts.later(key, back=back)
+            self.rollouts.later(key, back=back, about=receipt.workflow_id)
             return health, reason
         with timed(timings, "rollout"):
             return await self.rollouts.go(key, receipt.workflow_id, back=back, forced=forced)

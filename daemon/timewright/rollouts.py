@@ -70,11 +70,13 @@ class Told:
 @dataclass
 class Pooled:
     """What is known of a pool with Versions. `wish`: the Build ID whose rollout is ours to follow, '' for
-    none. `back`: to code that was served before. `open`: Build ID → open executions; `empty`: Build ID →
+    none. `back`: to code that was served before. `waits`: workflows whose new code it brings, until Temporal
+    was asked: then `order` says it. `open`: Build ID → open executions; `empty`: Build ID →
     since when there were none. `problem`: why Temporal could not be asked."""
 
     wish: str = ""
     back: bool = False
+    waits: set[str] = field(default_factory=set)
     seen: Deployment | None = None
     order: Order | None = None
     progress: Progress | None = None
@@ -102,7 +104,7 @@ class Rollouts:
         self._failing: dict[Key, tuple[str, float]] = {}
         for name, row in world.state.facts(_FACT).items():
             namespace, _, queue = name.partition("/")
-            self.pools[namespace, queue] = Pooled(row["build"], row["back"])
+            self.pools[namespace, queue] = Pooled(row["build"], row["back"], set(row["workflows"]))
             for workflow_id in row["workflows"]:
                 world.rolling[workflow_id] = (Health.PROGRESSING, "rollout: under way")
 
@@ -136,12 +138,13 @@ class Rollouts:
             if supported is not None:
                 self.world.learn_versioning(supported)
 
-    def later(self, key: Key, *, back: bool) -> None:
+    def later(self, key: Key, *, back: bool, about: str = "") -> None:
         """Nobody waits for it, or the worker host has not answered: the rollout begins when the host serves
-        the version."""
+        the version. `about`: the workflow whose new code it brings; it is not healthy before."""
         version = self.world.pool_versions.get(key)
         if version is not None and version.deployment:
-            self._wish(key, version.build_id, back)
+            self._wish(key, version.build_id, back, about)
+            self._tell(key, version)
 
     async def go(self, key: Key, workflow_id: str, *, back: bool, forced: bool) -> tuple[Health, str]:
         """Begin the rollout of a pool's newest version, which is served; wait a little for its end. The
@@ -152,7 +155,7 @@ class Rollouts:
                 with suppress(TemporalAwayError):
                     await self.tend(key)
             return Health.HEALTHY, ""
-        self._wish(key, version.build_id, back)
+        self._wish(key, version.build_id, back, workflow_id)
         pooled = self.pools[key]
         try:
             handle = await self._begin(key, version, forced=forced)
@@ -166,9 +169,11 @@ class Rollouts:
                 pooled.progress = await self._progress(handle)
         except TemporalAwayError as error:
             pooled.problem = str(error)
+            self._tell(key, version)
             return Health.PROGRESSING, f"its rollout waits for Temporal: {error}"
         except Exception as error:
             log.get().error("rollout", pool="/".join(key), because=str(error), exc_info=error)
+            self._tell(key, version)
             return Health.PROGRESSING, f"its rollout could not begin yet: {error}"
         finally:
             self._look.set()
@@ -717,6 +722,10 @@ class Rollouts:
         """The health of the workflows that a rollout is about."""
         pooled, world = self.pools[key], self.world
         concerned: set[str] = set()
+        if version is not None and pooled.wish and pooled.order is None:
+            for name in pooled.waits & version.members.keys():
+                world.rolling[name] = _health(None, world.clock())
+            return  # whom else it is about nobody knows yet
         if version is not None and pooled.wish and pooled.order is not None:
             # Activities alone are no version's code, but without a current one nobody gets their tasks.
             unserved = pooled.seen is None or not pooled.seen.current
@@ -755,19 +764,29 @@ class Rollouts:
 
     # helpers -------------------------------------------------------------------------------------
 
-    def _wish(self, key: Key, build_id: str, back: bool) -> None:
+    def _wish(self, key: Key, build_id: str, back: bool, about: str = "") -> None:
+        """`about`: a workflow whose new code it brings. So it does for those that the one before was about,
+        where that is not over."""
         pooled = self.pools.setdefault(key, Pooled())
+        waits = pooled.waits | ({about} - {""})
         if (pooled.wish, pooled.back) != (build_id, back):
+            if pooled.wish and pooled.order is not None:
+                waits.update(pooled.order.workflows)
             pooled.wish, pooled.back, pooled.progress, pooled.order = build_id, back, None, None
-            self._store(key)
+        elif waits == pooled.waits:
+            return
+        pooled.waits = waits
+        self._store(key)
 
     def _unwish(self, key: Key, build_id: str) -> None:
         """It is over; what was wished for since stays."""
         pooled = self.pools[key]
         if pooled.wish == build_id:
+            about = {*pooled.waits, *(pooled.order.workflows if pooled.order is not None else ())}
             pooled.wish = ""
+            pooled.waits.clear()
             self._store(key)
-            for workflow_id in pooled.order.workflows if pooled.order is not None else ():
+            for workflow_id in about:
                 self.world.rolling.pop(workflow_id, None)
 
     def _store(self, key: Key) -> None:
@@ -775,7 +794,7 @@ class Rollouts:
         if not one.wish:
             self.world.state.drop_fact(name)
             return
-        concerned = list(one.order.workflows) if one.order is not None else []
+        concerned = list(one.order.workflows) if one.order is not None else sorted(one.waits)
         self.world.state.set_fact(name, {"build": one.wish, "back": one.back, "workflows": concerned})
 
     async def _progress(self, handle: WorkflowHandle[Any, Progress]) -> Progress | None:

@@ -118,7 +118,8 @@ class Loop:
         await self.kill("daemon", start=False)
         if not asked:
             await self.change(change, workflow)
-        self.host.start_daemon(TIMEWRIGHT_FAILPOINT=f"{point}=kill:{times}")
+        armed = f"parse-{Path(workflow.file).stem}" if point == "parse-ada" else point  # it may be renamed
+        self.host.start_daemon(TIMEWRIGHT_FAILPOINT=f"{armed}=kill:{times}")
         daemon = self.host.daemon
         assert daemon is not None
         if asked:
