@@ -151,6 +151,21 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield found
 
 
+async def test_the_compiler_starts_when_the_trees_are_there_that_it_is_let_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it could read no release until its next start: a cage is made of what is there."""
+    seen: list[bool] = []
+
+    async def start(compiler: Compiler) -> None:
+        seen.extend(tree.is_dir() for tree in compiler.trees)
+
+    monkeypatch.setattr(Compiler, "start", start)
+    async with _bench(tmp_path):
+        pass
+    assert seen == [True, True]
+
+
 async def test_a_worker_that_only_knows_reload_is_told_the_workflow_id(bench: Bench) -> None:
     bench.put("one", "x")
     await bench.settle()

@@ -177,15 +177,19 @@ async def opened(config: Config) -> AsyncIterator[World]:
     """A world ready for passes: swept, its state read or rebuilt, its compiler starting."""
     state = StateFile(config.state_path)
     world = make_world(config, state)
-    compiler = asyncio.create_task(_start_compiler(world), name="compiler")
+    compiler: asyncio.Task[None] | None = None
     try:
+        for tree in world.compiler.trees:  # it is let into what is there when it starts
+            tree.mkdir(parents=True, exist_ok=True)
+        compiler = asyncio.create_task(_start_compiler(world), name="compiler")
         await asyncio.wait([compiler], timeout=_HEAD_START_S)
         _prepare(world)
         await compiler
         yield world
     finally:
-        compiler.cancel()
-        await asyncio.wait([compiler])
+        if compiler is not None:
+            compiler.cancel()
+            await asyncio.wait([compiler])
         world.releases.remembered.write(world.live_names())
         await world.sources.close()
         await world.compiler.close()
