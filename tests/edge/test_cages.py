@@ -153,6 +153,27 @@ async def test_a_tree_that_was_moved_away_and_back_is_read_by_a_new_compiler(dat
         await compiler.close()
 
 
+async def test_a_tree_that_comes_to_be_while_the_compiler_starts_is_read_by_a_new_one(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases = data / "late"
+    start = process.start
+
+    async def before_it(*words: Any, **named: Any) -> Any:
+        started = await start(*words, **named)
+        releases.mkdir(exist_ok=True)
+        return started
+
+    monkeypatch.setattr(process, "start", before_it)
+    compiler = Compiler(TOOLCHAIN, data / "cache", trees=(releases, data / "dependencies"))
+    await compiler.start()
+    try:
+        release = write_release(releases / "one", CODE)
+        assert (await compiler.compile(CompileJob(release, WORKFLOW))).lane == "warm-1"
+    finally:
+        await compiler.close()
+
+
 async def test_the_replayer_reads_its_bundle_and_histories_alone(data: Path, seen: Seen) -> None:
     home = data / "cache" / "replays" / "one"
     home.mkdir(parents=True)

@@ -78,6 +78,8 @@ class Child:
         # GOMEMLIMIT makes the collector work harder near the limit; the rest of our environment is
         # none of the compiler's business, so that no message can quote it.
         env = {"GOMEMLIMIT": str(limits.memory), "TMPDIR": str(cwd)}
+        # As they were before: what comes to be while it starts, it may not have been let into.
+        places = confine.places() if confine is not None else ()
         running = await process.start(
             [binary, "--api", "--async", "--cwd", cwd],
             cwd=cwd,
@@ -85,7 +87,7 @@ class Child:
             memory=limits.ceiling + 512 * MIB,
             confine=confine,
         )
-        child = cls(running, confine.places() if confine is not None else ())
+        child = cls(running, places)
         child.tasks = [asyncio.create_task(child._read()), asyncio.create_task(child._listen())]
         return child
 
