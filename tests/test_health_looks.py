@@ -158,17 +158,21 @@ def staged(bench: Bench, seed: int, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return stage
 
 
+async def deployed(bench: Bench, trying: Collection[str] = ()) -> None:
+    """All are live; those in `trying` are on trial."""
+    for name in NAMES:
+        (digest,) = await deploy(bench, "x", name=name)
+        if name not in trying:
+            bench.world.note(bench.world.record(name), proven=digest)
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_whoever_is_not_judged_again_stands_as_if_he_were(
     bench: Bench, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = staged(bench, seed, monkeypatch)
-    for name in NAMES:
-        await deploy(bench, "x", name=name)
+    await deployed(bench)
     stage.fresh()
-    for name in NAMES:
-        record = bench.world.record(name)
-        bench.world.note(record, proven=record.applied)
     story: list[str] = []
     busy: set[str] = set()
     for step in range(60):
@@ -190,9 +194,7 @@ async def test_at_rest_nobody_is_judged_and_a_change_of_one_queue_concerns_its_o
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = staged(bench, 0, monkeypatch)
-    for name in NAMES:
-        await deploy(bench, "x", name=name)
-        bench.world.note(bench.world.record(name), proven=bench.world.record(name).applied)
+    await deployed(bench)
     keys = {name: (one.namespace, one.task_queue) for name, one in bench.world.receipts.items()}
     stage.fresh()
     check = bench.reconciler.health.check
@@ -215,10 +217,7 @@ async def test_one_on_trial_is_looked_at_each_time_and_the_others_are_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = staged(bench, 0, monkeypatch)
-    for name in NAMES:
-        await deploy(bench, "x", name=name)
-        if name != "two":
-            bench.world.note(bench.world.record(name), proven=bench.world.record(name).applied)
+    await deployed(bench, trying=["two"])
     stage.fresh()
     for _ in range(2):
         await bench.reconciler.health.check()
@@ -236,8 +235,7 @@ async def test_who_could_not_be_told_on_a_full_disk_is_judged_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = staged(bench, 0, monkeypatch)
-    for name in NAMES:
-        await deploy(bench, "x", name=name)
+    await deployed(bench, trying=NAMES)
     stage.fresh()
     await bench.reconciler.health.check()
     stage.now = replace(stage.now, slots=tuple(replace(one, state="backoff") for one in stage.now.slots))

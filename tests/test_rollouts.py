@@ -347,9 +347,8 @@ async def test_new_code_that_the_host_serves_at_last_is_not_healthy_before_its_r
     for _ in range(2):
         await bench.reconciler.health.check()
         assert (where(bench).health, where(bench, "two").health) == (Health.PROGRESSING, Health.HEALTHY)
-        monkeypatch.setattr(
-            world, "polling", frozenset()
-        )  # the host has ended again, as far as anybody knows
+        # The host has ended again, as far as anybody knows.
+        monkeypatch.setattr(world, "polling", frozenset())
         with suppress(TemporalAwayError):
             await rollouts.tend(KEY)
     await make_current(bench, temporal)

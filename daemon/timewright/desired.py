@@ -102,8 +102,11 @@ class SourceReader:
         """Take in that these files are as they were seen now, and all others as they were before: what these
         ask for, by path, and what all do. None where that takes more than to read them: one of them was or is
         no readable spec, or its defaults can't be told. `scan`: with them in it. `desired`: as last read."""
-        olds = {path: entries[path] for path in seen if path in entries}
-        specs = {path: entry for path, entry in olds.items() if isinstance(entry.parsed, Wanted)}
+        specs = {
+            path: entry
+            for path in seen
+            if (entry := entries.get(path)) is not None and isinstance(entry.parsed, Wanted)
+        }
         given = {path: self._last_policies.defaults(path) for path in specs}
         if specs.keys() != seen.keys() or None in given.values():
             return None

@@ -28,6 +28,7 @@ from timewright.core.verdict import (
     telling_line,
     verdict,
 )
+from timewright.edge.pools import Key
 from timewright.edge.releases import Receipt
 from timewright.world import World
 
@@ -50,9 +51,6 @@ class _Trial:
     strikes: int = 0
 
 
-_Key = tuple[str, str]  # namespace, task queue
-
-
 @dataclass(frozen=True)
 class _Look:
     """What the verdicts of one look were made of, but for receipts and records. `queues`: of each, its slots
@@ -60,8 +58,8 @@ class _Look:
     that a queue's slots name, by workflow id. `rolling`: as in World."""
 
     about: tuple[object, ...] = ()
-    queues: Mapping[_Key, object] = field(default_factory=dict)
-    members: Mapping[_Key, Collection[Mapping[str, str]]] = field(default_factory=dict)
+    queues: Mapping[Key, object] = field(default_factory=dict)
+    members: Mapping[Key, Collection[Mapping[str, str]]] = field(default_factory=dict)
     rolling: Mapping[str, tuple[Health, str]] = field(default_factory=dict)
 
 
@@ -78,7 +76,7 @@ class HealthWatch:
         self._last = _Look()
         self._judged: dict[str, tuple[Receipt, Record]] = {}  # by these, as they were after the verdict
         self._amiss: set[str] = set()  # workflows that were not served as they should be, when last judged
-        self._asked: dict[tuple[str, str], tuple[str, float, tuple[Poller, ...] | None]] = {}
+        self._asked: dict[Key, tuple[str, float, tuple[Poller, ...] | None]] = {}
 
     async def check(self, busy: Callable[[], Collection[str]] = tuple) -> None:
         """Look once. What isn't served as it should be is asked for again: the notification may
@@ -122,10 +120,10 @@ class HealthWatch:
     # what has changed since the last look --------------------------------------------------------
 
     def _seen(
-        self, serving: Serving, pollers: Mapping[_Key, tuple[Poller, ...]], youngest: Mapping[str, str]
+        self, serving: Serving, pollers: Mapping[Key, tuple[Poller, ...]], youngest: Mapping[str, str]
     ) -> _Look:
-        queues: dict[_Key, list[object]] = defaultdict(list)
-        members: dict[_Key, list[Mapping[str, str]]] = defaultdict(list)
+        queues: dict[Key, list[object]] = defaultdict(list)
+        members: dict[Key, list[Mapping[str, str]]] = defaultdict(list)
         for slot in serving.slots:
             seen = replace(slot, age=coarse(slot.age, SLOT_AGES))
             queues[slot.key].append((seen, youngest.get(slot.version)))
@@ -165,7 +163,7 @@ class HealthWatch:
         workflow_id: str,
         receipt: Receipt,
         serving: Serving,
-        pollers: dict[tuple[str, str], tuple[Poller, ...]],
+        pollers: dict[Key, tuple[Poller, ...]],
         youngest: dict[str, str],
         starved: str,
     ) -> Verdict:
@@ -242,7 +240,7 @@ class HealthWatch:
 
     # Temporal ----------------------------------------------------------------------------------
 
-    async def _pollers(self, serving: Serving) -> dict[tuple[str, str], tuple[Poller, ...]]:
+    async def _pollers(self, serving: Serving) -> dict[Key, tuple[Poller, ...]]:
         """What Temporal lists, by namespace and task queue; queues of which it said nothing are left out."""
         if not self.world.config.health.pollers or serving.temporal:
             return {}
@@ -255,7 +253,7 @@ class HealthWatch:
         known = {key: answer for key, (_, _, answer) in self._asked.items() if key in slots}
         return {key: answer for key, answer in known.items() if answer is not None}
 
-    def _is_due(self, key: tuple[str, str], slot: Slot, now: float) -> bool:
+    def _is_due(self, key: Key, slot: Slot, now: float) -> bool:
         version, at, answer = self._asked.get(key, ("", 0.0, None))
         if version != slot.version or answer is None or now - at >= _POLLERS_S:
             return True

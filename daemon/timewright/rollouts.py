@@ -722,11 +722,11 @@ class Rollouts:
         """The health of the workflows that a rollout is about."""
         pooled, world = self.pools[key], self.world
         concerned: set[str] = set()
-        if version is not None and pooled.wish and pooled.order is None:
-            for name in pooled.waits & version.members.keys():
-                world.rolling[name] = _health(None, world.clock())
-            return  # whom else it is about nobody knows yet
-        if version is not None and pooled.wish and pooled.order is not None:
+        if version is not None and pooled.wish:
+            if pooled.order is None:
+                for name in pooled.waits & version.members.keys():
+                    world.rolling[name] = _health(None, world.clock())
+                return  # whom else it is about nobody knows yet
             # Activities alone are no version's code, but without a current one nobody gets their tasks.
             unserved = pooled.seen is None or not pooled.seen.current
             about = pooled.order.workflows or (version.members if unserved else ())

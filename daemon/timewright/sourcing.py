@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from timewright import log
 from timewright.config import Followed, Source
@@ -53,6 +53,14 @@ class Scanned:
         return sha256(canonical([(part.name, part.revision) for part in self.parts]))[:12]
 
 
+class _Revised(NamedTuple):
+    """A folder's revision, and what it was made of: of each file its path and digest as canonical text."""
+
+    files: tuple[Seen, ...] = ()
+    lines: Sequence[bytes] = ()
+    revision: str = ""
+
+
 class Sources:
     """All that is followed."""
 
@@ -61,8 +69,7 @@ class Sources:
         self.followed = world.config.followed
         git = [one for one in self.followed if one.settings.git]
         self.followers = {one.title: Follower(world, one) for one in git}
-        self._revised: dict[str, tuple[tuple[Seen, ...], str]] = {}  # what a folder's revision was made of
-        self._spelt: dict[str, list[bytes]] = {}  # the lines of it, one for each file
+        self._revised: dict[str, _Revised] = {}
         self._trees = {
             one.title: WorkTree(world.config.path(one.settings.path))
             for one in self.followed
@@ -121,7 +128,7 @@ class Sources:
             by_path = {item.path: item for item in seen if item.digest is not None}
             if by_path.keys() != bare.keys():
                 return None
-            revision = self._revise(one, tuple(by_path.get(item.path, item) for item in before[0]))
+            revision = self._revise(one, tuple(by_path.get(item.path, item) for item in before.files))
             parts[index] = replace(parts[index], revision=revision)
             found |= {item.path: item for item in _prefixed(one.prefix, seen, known)}
         if found.keys() != known.keys():
@@ -131,22 +138,11 @@ class Sources:
 
     def _revise(self, one: Followed, files: tuple[Seen, ...]) -> str:
         """A folder's revision: which files it holds, and what is in them."""
-        if one.name not in self._revised or self._revised[one.name][0] != files:
-            self._revised[one.name] = (files, sha256(b"[%s]" % b",".join(self._lines(one, files)))[:12])
-        return self._revised[one.name][1]
-
-    def _lines(self, one: Followed, files: tuple[Seen, ...]) -> list[bytes]:
-        """Each file's path and digest as canonical text. Of ten thousand, most are those of the last time."""
-        before, known = self._revised.get(one.name, ((), ""))[0], self._spelt.get(one.name, [])
-        if len(before) == len(files):
-            lines = [
-                line if old is new else canonical((new.path, new.digest))
-                for old, new, line in zip(before, files, known, strict=True)
-            ]
-        else:
-            lines = [canonical((seen.path, seen.digest)) for seen in files]
-        self._spelt[one.name] = lines
-        return lines
+        before = self._revised.get(one.name, _Revised())
+        if before.files != files or not before.revision:
+            lines = _lines(before, files)
+            before = self._revised[one.name] = _Revised(files, lines, sha256(b"[%s]" % b",".join(lines))[:12])
+        return before.revision
 
     def _listed(self, one: Followed, known: Mapping[str, Seen]) -> tuple[Part, tuple[Seen, ...]]:
         follower = self.followers[one.title]
@@ -270,6 +266,12 @@ class Sources:
         """Have a source looked at soon."""
         if name in self.followers:
             self.followers[name].poke(because)
+
+
+def _lines(before: _Revised, files: tuple[Seen, ...]) -> list[bytes]:
+    """Of ten thousand files most are those of the last time."""
+    known = dict(zip(map(id, before.files), before.lines, strict=True))
+    return [known.get(id(seen)) or canonical((seen.path, seen.digest)) for seen in files]
 
 
 def _bared(known: Mapping[str, Seen], prefix: str) -> Iterator[Seen]:

@@ -380,23 +380,12 @@ class World:
         links = self._links.read()
         for workflow_id in self.receipts.keys() - links.keys() - set(busy):
             del self.receipts[workflow_id]
-        receipts = self.receipts
         for workflow_id, release in links.items():
-            known = receipts.get(workflow_id)
-            if (known is None or known.release != release) and workflow_id not in busy:
+            if workflow_id not in busy:
                 self._take(workflow_id, release)
-        for key in {(r.namespace, r.task_queue) for r in receipts.values()} | self.pool_links.keys():
+        for key in {(r.namespace, r.task_queue) for r in self.receipts.values()} | self.pool_links.keys():
             self._look_at_pool(key)
-        records, versions, before = self.records, self.pool_versions, self._lives
-        self._lives = {
-            workflow_id: seen
-            if (seen := before.get(workflow_id)) is not None
-            and seen.receipt is receipt
-            and seen.record is records.get(workflow_id)
-            and seen.version is versions.get((receipt.namespace, receipt.task_queue))
-            else self._live(receipt)
-            for workflow_id, receipt in receipts.items()
-        }
+        self._lives = {workflow_id: self._live(receipt) for workflow_id, receipt in self.receipts.items()}
         return {workflow_id: seen.live for workflow_id, seen in self._lives.items()}
 
     def look_at(self, workflow_id: str) -> Live | None:
@@ -442,16 +431,18 @@ class World:
                 self.pool_links[key], self.pool_versions[key] = link, version
 
     def _live(self, receipt: Receipt) -> _Look:
-        """With the very same Live as at the last look where nothing of it has changed: a pass compares."""
+        """What was seen at the last look, where nothing that it was made of has changed; else with the very
+        same Live, where nothing of that has: a pass compares."""
         record = self.records.get(receipt.workflow_id)
         version = self.pool_versions.get((receipt.namespace, receipt.task_queue))
+        known = self._lives.get(receipt.workflow_id)
+        same = known is not None and known.receipt is receipt
+        if known is not None and same and known.record is record and known.version is version:
+            return known
         pooled = version is not None and version.members.get(receipt.workflow_id) == receipt.release
         prune = record.prune if record is not None else receipt.prune
-        known = self._lives.get(receipt.workflow_id)
-        if known is not None and known.receipt is receipt:
-            live = known.live
-            if (live.pooled, live.prune) == (pooled, prune):
-                return _Look(receipt, record, version, live)
+        if known is not None and same and (known.live.pooled, known.live.prune) == (pooled, prune):
+            return _Look(receipt, record, version, known.live)
         live = Live(
             receipt.workflow_id,
             receipt.digest,

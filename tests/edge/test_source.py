@@ -248,7 +248,6 @@ def test_a_file_system_that_counts_in_seconds_is_trusted_later(
         return (size, mtime // 10**9 * 10**9, ctime // 10**9 * 10**9, inode, device)
 
     monkeypatch.setattr(source, "_STAMP_OF", cut)
-    monkeypatch.setattr(source, "_stamp", lambda status: source.Stamp(*cut(status)))
     (root / "x.json").write_text("one")
     seen = only(look(root))
     assert seen.stamp is not None

@@ -191,7 +191,7 @@ def remove(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def sweep(parent: Path) -> int:
+def sweep(parent: Path | str) -> int:
     """Remove leftovers of a crash directly below `parent`; returns how many there were."""
     count = 0
     with contextlib.suppress(FileNotFoundError):

@@ -153,7 +153,7 @@ def _see(sight: Sight, entry: os.DirEntry[str], path: str, is_folder: bool, is_f
     elif is_file and not mode & stat.S_IRUSR:  # to root, who may read all, it looks fine; to workers it isn't
         sight.strange.append(d.unreadable(escape(path), f"its mode is {stat.S_IMODE(mode):03o}"))
         return False
-    sight.stamps[path] = _stamp(status)
+    sight.stamps[path] = Stamp.of(status)
     return False
 
 
@@ -236,10 +236,6 @@ def _holds_anything(root: Path) -> bool:
             )
     except (OSError, RecursionError):
         return True
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 def _word(mode: int) -> str:

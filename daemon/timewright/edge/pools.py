@@ -25,6 +25,7 @@ from timewright.core.stored import is_part, receipt_of
 from timewright.edge import files
 from timewright.edge.failpoint import failpoint
 from timewright.edge.releases import Receipt
+from timewright.edge.source import Stamp
 
 Key = tuple[str, str]  # (namespace, task queue)
 
@@ -46,8 +47,6 @@ class PoolVersion:
         return self.build_id if self.deployment else ""
 
 
-#: What tells that a file is another one: device, inode, size, times of content and inode.
-_Stamp = tuple[int, int, int, int, int]
 _MOST_PARSED = 2000  # versions kept in mind: a few hundred bytes for each member
 
 
@@ -57,7 +56,7 @@ class Pools:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.root = data / "pools"
-        self._parsed: dict[_Stamp, tuple[PoolVersion, str]] = {}
+        self._parsed: dict[Stamp, tuple[PoolVersion, str]] = {}
 
     def prepare(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -93,11 +92,11 @@ class Pools:
     def _parse(self, path: Path) -> tuple[PoolVersion, str]:
         """What a pool.toml says, and the name of its bundle. That of a large pool takes milliseconds to
         parse, and each deploy to it asks some times: a file that is the same is parsed once."""
-        stamp = _stamp(path)
+        stamp = Stamp.of(path.stat())
         known = self._parsed.get(stamp)
         return known if known is not None else self._remember(stamp, receipt_of(path.read_bytes()))
 
-    def _remember(self, stamp: _Stamp, found: Mapping[str, Any]) -> tuple[PoolVersion, str]:
+    def _remember(self, stamp: Stamp, found: Mapping[str, Any]) -> tuple[PoolVersion, str]:
         rows = found.get("releases", [])
         read = PoolVersion(
             _name(found, "pool_version"),
@@ -173,7 +172,9 @@ class Pools:
             failpoint("after-pool-seal")
         files.sync_directory(final.parent)
         files.remove(build)  # what the exchange put there
-        self._remember(_stamp(final / "pool.toml"), content)  # as it was written: nobody has to parse it
+        self._remember(
+            Stamp.of((final / "pool.toml").stat()), content
+        )  # as it was written: nobody has to parse it
         return final
 
     def has(self, key: Key, version: str) -> bool:
@@ -233,11 +234,6 @@ class Pools:
             if name not in wanted:
                 failpoint("before-pool-collect")
                 files.remove(self.home(key) / name)
-
-
-def _stamp(path: Path) -> _Stamp:
-    seen = path.stat()
-    return (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def _workflow_code(receipt: Receipt) -> str | None:

@@ -18,9 +18,7 @@ from typing import Any
 from timewright.core.digest import sha256
 from timewright.edge import files
 from timewright.edge.receipts import Receipt
-from timewright.edge.source import COARSE_RACY_NS
-
-Stamp = tuple[int, int, int, int, int]
+from timewright.edge.source import COARSE_RACY_NS, Stamp
 
 _FORMAT = 1
 _FIELDS = [field.name for field in fields(Receipt) if field.name != "files"]
@@ -28,12 +26,11 @@ _TUPLES = frozenset(field.name for field in fields(Receipt) if str(field.type).s
 
 
 def stamp_of(path: str) -> Stamp | None:
-    """What tells that a file is another one; None where there is none."""
+    """A file's stamp; None where there is none."""
     try:
-        seen = os.lstat(path)
+        return Stamp.of(os.lstat(path))
     except OSError:
         return None
-    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 class ReceiptCache:
@@ -47,7 +44,7 @@ class ReceiptCache:
 
     def load(self) -> None:
         """Take up what was kept."""
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with suppress(OSError, ValueError):
             head, _, body = self.path.read_bytes().partition(b"\n")
             if head.decode() == f"{_FORMAT} {sha256(body)}":
                 self._stored = json.loads(body)
@@ -58,13 +55,13 @@ class ReceiptCache:
         if known is None and name in self._stored:
             with suppress(TypeError, ValueError, LookupError):
                 seen, row = self._stored.pop(name)
-                known = self._known[name] = (_stamp(seen), _receipt(row))
+                known = self._known[name] = (Stamp(*seen), _receipt(row))
         return known[1] if known is not None and known[0] == stamp else None
 
     def note(self, name: str, stamp: Stamp, receipt: Receipt) -> None:
         """Keep what was read just now. What is so young that it may change once more under the same stamp is
         read again the next time."""
-        if time.time_ns() - stamp[4] >= COARSE_RACY_NS:
+        if time.time_ns() - stamp.ctime_ns >= COARSE_RACY_NS:
             self._known[name] = (stamp, receipt)
             self._fresh += 1
 
@@ -93,8 +90,3 @@ def _row(receipt: Receipt) -> dict[str, Any]:
 def _receipt(row: Mapping[str, Any]) -> Receipt:
     values: dict[str, Any] = {name: tuple(value) if name in _TUPLES else value for name, value in row.items()}
     return Receipt(**values)
-
-
-def _stamp(row: list[int]) -> Stamp:
-    device, inode, size, modified, changed = row
-    return device, inode, size, modified, changed

@@ -48,12 +48,10 @@ class Releases:
         for directory in (self.root, *self.trees):
             directory.mkdir(parents=True, exist_ok=True)
         swept = sum(files.sweep(directory) for directory in (self.root, *self.trees))
-        with os.scandir(self.root) as entries:  # ten thousand of them: texts, and no paths
-            homes = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         return swept + sum(
-            files.sweep(Path(home))
-            for home in homes
-            if any(map(files.is_unique, os.listdir(home)))  # noqa: PTH208
+            files.sweep(entry.path)  # ten thousand of them: texts, and no paths
+            for entry in os.scandir(self.root)
+            if entry.is_dir(follow_symlinks=False)
         )
 
     def path(self, workflow_id: str, release: str) -> Path:

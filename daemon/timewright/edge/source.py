@@ -59,6 +59,10 @@ class Stamp(NamedTuple):
     inode: int
     device: int
 
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        return cls(*_STAMP_OF(status))
+
 
 class Seen(NamedTuple):
     """One file of the source.
@@ -345,7 +349,7 @@ class _Reader:
     def _content(self, path: str) -> Seen:
         with _opened(self._root, path) as descriptor:
             old = self._known.get(path)
-            if old is not None and old.stamp == _stamp(os.fstat(descriptor)) and self._holds(old):
+            if old is not None and old.stamp == Stamp.of(os.fstat(descriptor)) and self._holds(old):
                 return old
             data, stamp = _read_descriptor(descriptor, path, self._limits)
         self._read += 1
@@ -382,10 +386,10 @@ def _list(descriptor: int) -> tuple[list[os.DirEntry[str]], bool]:
     missed file would look deleted.
     """
     for _ in range(_TRIES):
-        before = _stamp(os.fstat(descriptor))
+        before = Stamp.of(os.fstat(descriptor))
         with os.scandir(descriptor) as found:
             entries = list(found)
-        if _stamp(os.fstat(descriptor)) == before:
+        if Stamp.of(os.fstat(descriptor)) == before:
             return entries, True
     return entries, False
 
@@ -471,12 +475,12 @@ def _read_descriptor(descriptor: int, path: str, limits: Limits) -> Content:
     """The bytes of an open file, when it is a regular one, not too large, and holds still meanwhile."""
     status = os.fstat(descriptor)
     _check_kind(status, path)
-    stamp = _stamp(status)
+    stamp = Stamp.of(status)
     if stamp.size > limits.bytes:
         message = f"has {stamp.size:,} bytes, the limit is {limits.bytes:,}"
         raise _refuse(path, message, "make it smaller, or raise source.max_spec_bytes", stamp=stamp)
     data = _slurp(descriptor, limits.bytes)
-    if _stamp(os.fstat(descriptor)) != stamp:
+    if Stamp.of(os.fstat(descriptor)) != stamp:
         raise _refuse(path, "changed while it was read", busy=True, stamp=stamp)
     return Content(data, stamp)
 
@@ -489,10 +493,6 @@ def _slurp(descriptor: int, limit: int) -> bytes:
         parts.append(part)
         size += len(part)
     return b"".join(parts)
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 def _fields(entry: os.DirEntry[str]) -> tuple[int, ...]:
@@ -516,7 +516,7 @@ def _check_kind(status: os.stat_result, path: str) -> None:
     if stat.S_ISREG(status.st_mode):
         return
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something odd")
-    raise _refuse(path, f"is {kind}, not a file", stamp=_stamp(status))
+    raise _refuse(path, f"is {kind}, not a file", stamp=Stamp.of(status))
 
 
 _KINDS = {
