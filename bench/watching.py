@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 from temporalio.client import Client
 
 from tests.e2e.host import Host, run_workflow
@@ -113,10 +114,12 @@ class Watched:
 
     async def rolled_back(self, word: str, *, serving: bool = True) -> dict[str, float]:
         """Ask for the release before, by one call: seconds as above."""
-        await calm()
-        start = time.perf_counter()
-        path = f"/api/v1/workflows/{self.name}/rollback"
-        found = await self._passes(lambda: asyncio.to_thread(self.host.api, "POST", path, {}), start)
+        url = f"http://timewright/api/v1/workflows/{self.name}/rollback"
+        transport = httpx.AsyncHTTPTransport(uds=str(self.host.data / "api.sock"))
+        async with httpx.AsyncClient(transport=transport, timeout=30) as line:  # made before the clock runs
+            await calm()
+            start = time.perf_counter()
+            found = await self._passes(lambda: line.post(url, json={}), start)
         if serving:
             found["serving_s"] = await served(self.client, self.name, self.queue, word) - start
         await self.settled("ROLLED_BACK")
@@ -129,7 +132,7 @@ class Watched:
         dist = await moment(lambda: linked(self._link) != link, f"{self.name} is swapped\n{self.host.tail()}")
         bundle = await moment(lambda: linked(self._pool) != pool, "its pool is swapped")
         if asked is not None:
-            await asked
+            (await asked).raise_for_status()
         return {"dist_s": dist - start, "bundle_s": bundle - start}
 
     async def settled(self, status: str) -> None:

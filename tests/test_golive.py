@@ -14,6 +14,7 @@ from timewright.core.state import Status
 from timewright.edge.compiler import CompileJob, CompileResult
 from timewright.edge.releases import Receipt
 from timewright.replaying import ReplayGate
+from timewright.rollouts import Rollouts
 
 from tests.e2e.specs import greeter
 from tests.test_reconcile import Bench, _bench
@@ -122,3 +123,108 @@ async def test_who_is_between_its_build_and_its_link_is_waited_for_too(
     await bench.settle()
     assert {bench.world.record(name).status for name in "abcdefghij"} == {Status.DEPLOYED}
     assert made == 1
+
+
+# A pool's version that is written while the release is sealed -----------------------------------
+
+
+def written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """The members of each version that is written from now on, in their order."""
+    real, found = bench.world.pools.seal, []
+
+    def seal(build: Path, content: Any) -> None:
+        found.append({f"{row['workflow_id']}@{row['release']}" for row in content["releases"]})
+        real(build, content)
+
+    monkeypatch.setattr(bench.world.pools, "seal", seal)
+    return found
+
+
+def left(bench: Bench) -> list[str]:
+    """What lies in the pool's home besides its versions."""
+    home = bench.world.pools.home(("default", "q"))
+    return [path.name for path in home.iterdir() if path.name.startswith(".")]
+
+
+async def test_the_version_that_a_deploy_goes_live_with_is_written_before_its_release_is_linked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, linked = written(bench, monkeypatch), []
+    real = bench.world.releases.make_live
+
+    def make_live(workflow_id: str, release: str) -> None:
+        linked.append(len(found))
+        real(workflow_id, release)
+
+    monkeypatch.setattr(bench.world.releases, "make_live", make_live)
+    put(bench, "one", "second")
+    await bench.settle()
+    one, two = (f"{name}@{bench.world.releases.current(name)}" for name in ("one", "two"))
+    assert (found, linked) == ([{one, two}], [1])
+    assert pooled(bench, "one") == bench.world.releases.current("one")
+    assert left(bench) == []
+
+
+async def test_what_was_written_for_a_pool_that_became_another_one_is_not_used(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the new release waits for room in Temporal, its neighbour goes."""
+
+    async def go(*_: object) -> None:
+        bench.world.receipts.pop("two", None)
+
+    found = written(bench, monkeypatch)
+    monkeypatch.setattr(Rollouts, "room", go)
+    put(bench, "one", "second")
+    await bench.settle()
+    assert len(found) >= 2
+    assert pooled(bench, "one") == bench.world.releases.current("one")
+    assert pooled(bench, "two") is None
+    assert left(bench) == []
+
+
+async def test_what_was_written_for_a_release_that_is_refused_is_published_nowhere(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    before = bench.world.pools.published(("default", "q"))
+    found = written(bench, monkeypatch)
+    monkeypatch.setattr(Rollouts, "room", refuse)
+    put(bench, "one", "second")
+    await bench.settle()
+    assert bench.world.record("one").status is Status.DEPLOYMENT_FAILED
+    assert len(found) == 1
+    assert bench.world.pools.published(("default", "q")) == before
+    assert left(bench) == []
+
+
+async def test_a_version_that_can_not_be_written_ahead_is_written_in_its_turn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = bench.world.pools.seal, 0
+
+    def seal(build: Path, content: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError(28, "No space left on device")
+        real(build, content)
+
+    monkeypatch.setattr(bench.world.pools, "seal", seal)
+    put(bench, "one", "second")
+    await bench.settle()
+    assert (bench.world.record("one").status, tries) == (Status.DEPLOYED, 2)
+    assert left(bench) == []
+
+
+async def test_nothing_is_written_ahead_where_others_are_on_their_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = written(bench, monkeypatch)
+    for name in ("one", "two", "three"):
+        put(bench, name, "second")
+    await bench.settle()
+    assert len(found) == 1
+    assert left(bench) == []

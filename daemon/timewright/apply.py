@@ -80,7 +80,7 @@ class Applier:
         pool = (wanted.placement.namespace, wanted.placement.task_queue)
         try:
             world.coming[pool].add(wanted.workflow_id)
-            receipt = await self.builder.release(wanted, revision, timings)
+            receipt = await self.builder.release(wanted, revision, timings, self.live.pooling.ahead)
             again = previous is not None and previous.digest == receipt.digest
             replayed = () if again or forced else await self._replay(receipt, previous, timings)
             health, reason = await self.live.switch(
@@ -95,6 +95,7 @@ class Applier:
             return
         finally:
             world.coming[pool].discard(wanted.workflow_id)
+            self.live.pooling.give_up(pool)
             if before.pin is not None:
                 world.keep(wanted.workflow_id)  # that it has ended
         failpoint("before-record")

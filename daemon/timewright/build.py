@@ -9,11 +9,11 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from timewright import log
 from timewright.core.company import company
@@ -53,14 +53,25 @@ class Tools:
     warnings: tuple[str, ...] = ()
 
 
+async def _nothing(receipt: Receipt, directory: Path) -> None:
+    pass
+
+
 class Builder:
     """Builds releases in the tree of one data directory."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
-    async def release(self, wanted: Wanted, revision: str, timings: dict[str, float]) -> Receipt:
-        """The release of a spec: the one in the tree when it is whole, else a newly built one.
+    async def release(
+        self,
+        wanted: Wanted,
+        revision: str,
+        timings: dict[str, float],
+        beside: Callable[[Receipt, Path], Coroutine[Any, Any, None]] = _nothing,
+    ) -> Receipt:
+        """The release of a spec: the one in the tree when it is whole, else a newly built one. `beside`: done
+        while that one is sealed, with its receipt and where its files still lie; raises nothing.
 
         Raises DeployError when it can't be built, SupersededError when the spec isn't what it was.
         """
@@ -75,9 +86,13 @@ class Builder:
             compiled = await self._make(wanted.workflow_id, prepared, build, timings)
             with timed(timings, "seal"):
                 receipt = self._receipt(wanted, prepared, compiled, revision, build)
-                failpoint("before-publish")
-                await in_thread(releases.publish, build, receipt)
-                failpoint("after-publish")
+                ahead = asyncio.create_task(beside(receipt, build))
+                try:
+                    failpoint("before-publish")
+                    await in_thread(releases.publish, build, receipt)
+                    failpoint("after-publish")
+                finally:
+                    await ahead
         finally:
             releases.discard(build)
         self.world.state.add_release(

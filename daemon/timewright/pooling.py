@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+from timewright.core.errors import DeployError
 from timewright.edge.bundle import Part
 from timewright.edge.failpoint import failpoint
 from timewright.edge.pools import Key, PoolVersion, versioning_of
 from timewright.edge.releases import Receipt
+from timewright.edge.threads import in_thread
 from timewright.world import World
 
 #: Seconds that a deploy waits for others of its pool that are on their way: they share one new version then,
@@ -27,6 +34,7 @@ class Pooling:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._ahead: dict[Key, tuple[Mapping[str, Any], Path]] = {}
 
     async def refresh(self, key: Key) -> None:
         """Make the pool's current version hold exactly the live releases of its queue. Many
@@ -64,17 +72,11 @@ class Pooling:
 
     async def _publish(self, key: Key, members: list[Receipt], deployment: str) -> None:
         world = self.world
-        sdk, default = world.compiler.sdk_version, world.config.rollout.versioning
-        content = world.pools.describe(
-            key, members, sdk=sdk, releases=world.releases.root, deployment=deployment, versioning=default
-        )
+        content = self._describe(key, members, deployment)
         version = str(content["pool_version"])
         if not world.pools.has(key, version):
-            build = world.pools.begin(key)
+            build = self._written(key, content) or await self._write(key, members, deployment, content)
             try:
-                if "bundle" in content:
-                    parts = [_part(world, r, default if deployment else "") for r in members if r.bundle]
-                    await world.compiler.join(parts, build)
                 await asyncio.to_thread(world.pools.publish, key, build, content)
             finally:
                 world.releases.discard(build)
@@ -90,6 +92,73 @@ class Pooling:
             world.pools.keep(key, [name for name in kept if name != version])
         if not deployment and not kept:
             world.pools.collect(key, {version, before or version})
+
+    # a version's files
+
+    async def ahead(self, receipt: Receipt, directory: Path) -> None:
+        """Write the version that is to hold a release while that is sealed: to go live takes a rename and a
+        link then. It is a guess. What comes otherwise, or fails here, is done in its turn as if this had not
+        been. `directory`: where the release's files lie now.
+        """
+        world, key = self.world, (receipt.namespace, receipt.task_queue)
+        self.give_up(key)
+        if world.coming[key] - {receipt.workflow_id}:
+            return  # they will share a version
+        members = [r for r in self.members(key) if r.workflow_id != receipt.workflow_id] + [receipt]
+        deployment = world.deployment(key, members)
+        content = self._describe(key, members, deployment)
+        if world.pools.has(key, str(content["pool_version"])):
+            return
+        with suppress(DeployError, OSError):
+            build = await self._write(key, members, deployment, content, {receipt.workflow_id: directory})
+            self._ahead[key] = (content, build)
+
+    def give_up(self, key: Key) -> None:
+        """What was written ahead for a pool, and is not its next version after all, goes."""
+        if (found := self._ahead.pop(key, None)) is not None:
+            self.world.releases.discard(found[1])
+
+    def _written(self, key: Key, content: Mapping[str, Any]) -> Path | None:
+        """Where exactly this version was written ahead."""
+        if key not in self._ahead or self._ahead[key][0] != content:
+            return None
+        return self._ahead.pop(key)[1]
+
+    async def _write(
+        self,
+        key: Key,
+        members: Iterable[Receipt],
+        deployment: str,
+        content: Mapping[str, Any],
+        lying: Mapping[str, Path] = MappingProxyType({}),
+    ) -> Path:
+        """A version's files, durable, under a name that nobody looks at. `lying`: workflow id → where the
+        release lies that has no name of its own yet. Raises DeployError, OSError."""
+        world = self.world
+        default = world.config.rollout.versioning if deployment else ""
+        build = world.pools.begin(key)
+        try:
+            if "bundle" in content:
+                homes = [(r, lying.get(r.workflow_id) or _home(world, r)) for r in members if r.bundle]
+                await world.compiler.join([_part(r, home, default) for r, home in homes], build)
+            await in_thread(world.pools.seal, build, content)
+        except BaseException:
+            world.releases.discard(build)
+            raise
+        return build
+
+    def _describe(self, key: Key, members: Iterable[Receipt], deployment: str) -> dict[str, Any]:
+        world = self.world
+        return world.pools.describe(
+            key,
+            members,
+            sdk=world.compiler.sdk_version,
+            releases=world.releases.root,
+            deployment=deployment,
+            versioning=world.config.rollout.versioning,
+        )
+
+    # what is current
 
     def _keep(self, key: Key, current: PoolVersion | None) -> None:
         """What is current goes on beside the new version: the list says so before the link moves, so that
@@ -109,7 +178,10 @@ class Pooling:
             self.world.pool_links[key], self.world.pool_versions[key] = link, version
 
 
-def _part(world: World, receipt: Receipt, versioning: str) -> Part:
-    directory = world.releases.path(receipt.workflow_id, receipt.release) / "bundle"
+def _home(world: World, receipt: Receipt) -> Path:
+    return world.releases.path(receipt.workflow_id, receipt.release)
+
+
+def _part(receipt: Receipt, home: Path, versioning: str) -> Part:
     said = versioning_of(receipt, versioning) if versioning else ""
-    return Part(receipt.workflow_id, receipt.workflow_types, directory / "workflow.js", said)
+    return Part(receipt.workflow_id, receipt.workflow_types, home / "bundle" / "workflow.js", said)

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,27 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is probed is probed in both ways into a cage: behind the fork, or as who waited in front of it."""
+    if "probe" in metafunc.function.__code__.co_names:
+        metafunc.parametrize("way", ["forked", "waiting"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if getattr(request, "param", "forked") == "waiting":
+        monkeypatch.setattr(sys.modules[__name__], "run_confined", in_waiting)
+
+
+async def run_confined(command: Sequence[str | Path], cage: Confine) -> process.Finished:
+    return await process.run(command, timeout=30, confine=cage)
+
+
+async def in_waiting(command: Sequence[str | Path], cage: Confine) -> process.Finished:
+    job = process.confined(command, cage, cwd=Path("/"), memory=1 << 32)
+    return await process.end(await process.wait_in_front(), job, 30)
+
+
 async def probe(
     words: str,
     *,
@@ -79,9 +100,7 @@ async def probe(
 ) -> str:
     """What comes of some Python in a cage."""
     cage = Confine((Path(sys.base_prefix), *read), write, net, modes)
-    done = await process.run(
-        [Path(sys.executable).resolve(), "-I", "-S", "-c", PROBE, words], timeout=30, confine=cage
-    )
+    done = await run_confined([Path(sys.executable).resolve(), "-I", "-S", "-c", PROBE, words], cage)
     assert done.code == 0, done.stderr
     return done.stdout.decode().strip()
 
@@ -526,5 +545,6 @@ async def test_an_older_kernel_holds_what_it_knows(
 
 async def test_without_landlock_children_run_as_before(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confine, "abi", lambda: 0)
-    assert await probe(f"open('{home}/kept/file').read()") == "done"
+    done = await process.run(["cat", home / "kept" / "file"], timeout=30, confine=Confine())
+    assert done.stdout == b"text"
     assert "no Landlock" in process.confinement()

@@ -11,6 +11,7 @@ import pytest_asyncio
 from timewright.core.errors import DeployError
 from timewright.edge import esbuild, files, partbuild, process
 from timewright.edge.compiler import CompileJob, Compiler
+from timewright.edge.spare import Spare
 from timewright.edge.tschild import Limits
 
 from tests.edge.toolbox import TOOLCHAIN, write_release
@@ -54,11 +55,15 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     run = esbuild.run
 
     async def watched(
-        command: Sequence[str | Path], cwd: Path, limits: Limits, releases: Sequence[Path] = ()
+        command: Sequence[str | Path],
+        cwd: Path,
+        limits: Limits,
+        releases: Sequence[Path] = (),
+        spare: Spare | None = None,
     ) -> process.Finished:
         if "--bundle" in command:
             found.append(len(releases) or 1)
-        return await run(command, cwd, limits, releases)
+        return await run(command, cwd, limits, releases, spare)
 
     monkeypatch.setattr(esbuild, "run", watched)
     return found
@@ -146,11 +151,11 @@ async def test_when_a_shared_process_fails_its_members_do_not_all_start_at_once(
     running, most, run = 0, 0, esbuild.run
 
     async def watched(
-        command: Sequence[str | Path], cwd: Path, limits: Limits, releases: Sequence[Path] = ()
+        command: Sequence[str | Path], cwd: Path, limits: Limits, *_: object, **__: object
     ) -> process.Finished:
         nonlocal running, most
         if "--bundle" not in command:
-            return await run(command, cwd, limits, releases)
+            return await run(command, cwd, limits)
         running, most = running + 1, max(most, running + 1)
         try:
             await asyncio.sleep(0.05)

@@ -30,6 +30,7 @@ def publish(pools: Pools, *members: Receipt, key: Key = KEY) -> str:
     build = pools.begin(key)
     content = describe(pools, *members, key=key)
     (build / "workflows.js").write_text(str(content["pool_version"]))
+    pools.seal(build, content)
     return pools.publish(key, build, content).name
 
 

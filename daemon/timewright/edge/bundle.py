@@ -118,6 +118,10 @@ class Bundler:
         self._parts: OrderedDict[tuple[str, int, int], _Loaded] = OrderedDict()
         self._kept = 0
 
+    def start(self) -> None:
+        """Be ready for the first part."""
+        self._builder.start()
+
     async def close(self) -> None:
         """End what many wait for; no part may be in the making."""
         await self._builder.close()

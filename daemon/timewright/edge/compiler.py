@@ -141,6 +141,8 @@ class Compiler:
         self.cache.mkdir(parents=True, exist_ok=True)
         files.sweep(self.cache)
         service = [self._judges.start()] if self._judges is not None else []
+        if self._bundler is not None:
+            self._bundler.start()
         await asyncio.gather(self._make_base(), *service)
 
     async def _make_base(self) -> None:

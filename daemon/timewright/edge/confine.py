@@ -3,6 +3,7 @@
     cage = prepare(read=[…], write=[…], network=False, modes=False)    in the parent
     cage.enter()                                                       in the child, between fork and exec
     python3 -I -S confine.py --read P --write P [--no-network] [--env-fd N] -- COMMAND…
+    python3 -I -S confine.py --wait                                    reads these words, when they come
 
 A confined process reads what it was given and the system's own libraries, writes only where it was told,
 sees, signals and slows no process outside of its cage, and reaches no Unix socket by its path (the daemon's
@@ -17,15 +18,18 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import resource
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 NO_LANDLOCK = 3  # exit code of `--check`
+NOT_BEGUN = 125  # exit code of `--wait` where the command was not begun
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every processor
 _PATH_BENEATH = 1
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 1, 38, 22, 2
+_SIGKILL = 9
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK, _REFER, _TRUNCATE, _IOCTL = 1 << 6, 1 << 11, 1 << 13, 1 << 14, 1 << 15
@@ -319,11 +323,12 @@ def main(words: Sequence[str]) -> None:
     """Confine this process, then become the command. `--check`: only say whether this kernel can.
 
     `--env-fd`: where to read the command's environment. In ours it could load code (LD_PRELOAD, GCONV_PATH)
-    before there is a cage.
+    before there is a cage. `--memory`: bytes that it may allocate (RLIMIT_DATA). `--no-modes`: as `prepare`.
     """
     read: list[str] = []
     write: list[str] = []
-    network = True
+    network = modes = True
+    memory = 0
     environment: Mapping[bytes, bytes] = os.environb
     rest = list(words)
     while rest:
@@ -339,6 +344,12 @@ def main(words: Sequence[str]) -> None:
             raise SystemExit(0 if version else NO_LANDLOCK)
         if word == "--no-network":
             network = False
+        elif word == "--no-modes":
+            modes = False
+        elif word == "--cwd" and rest:
+            os.chdir(rest.pop(0))
+        elif word == "--memory" and rest and rest[0].isdecimal():
+            memory = int(rest.pop(0))
         elif word in ("--read", "--write") and rest:
             (read if word == "--read" else write).append(rest.pop(0))
         elif word == "--env-fd" and rest and rest[0].isdecimal():
@@ -348,12 +359,15 @@ def main(words: Sequence[str]) -> None:
         else:
             raise SystemExit(
                 f"confine.py: {word}: what is that? "
-                "--read P --write P [--no-network] [--env-fd N] -- COMMAND…"
+                "--read P --write P [--no-network] [--no-modes] [--cwd P] [--memory N] [--env-fd N] "
+                "-- COMMAND…"
             )
     if not rest:
         raise SystemExit("confine.py: which command?")
     program = _program(rest[0])  # first: in the cage Python can read no more of itself
-    cage = prepare(read, write, network=network, modes=True)
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    cage = prepare(read, write, network=network, modes=modes)
     if cage is not None:
         cage.enter()
         cage.close()
@@ -363,5 +377,25 @@ def main(words: Sequence[str]) -> None:
         raise SystemExit(f"confine.py: {rest[0]} can't be run: {error.strerror}") from None
 
 
+def wait() -> None:
+    """Read the words of `main` from the input, a NUL behind each, when they come: what takes time is done by
+    then. Who started us may have ended; with NOT_BEGUN the command has done nothing."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    words = [os.fsdecode(word) for word in sys.stdin.buffer.read().split(b"\0")[:-1]]
+    if not words:
+        raise SystemExit(0)
+    try:
+        main(words)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"confine.py: {error}\n")
+    except SystemExit as error:
+        sys.stderr.write(f"{error}\n")
+    raise SystemExit(NOT_BEGUN)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:] == ["--wait"]:
+        wait()
+    else:
+        main(sys.argv[1:])

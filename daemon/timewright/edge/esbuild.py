@@ -10,6 +10,7 @@ from typing import Final
 
 from timewright.core.errors import DeployError, Problem, Reason
 from timewright.edge import process
+from timewright.edge.spare import Spare
 from timewright.edge.tschild import Limits, machine
 
 _SAID: Final = re.compile(
@@ -26,9 +27,15 @@ def binary(toolchain: Path) -> Path:
 
 
 async def run(
-    command: Sequence[str | Path], cwd: Path, limits: Limits, releases: Sequence[Path] = ()
+    command: Sequence[str | Path],
+    cwd: Path,
+    limits: Limits,
+    releases: Sequence[Path] = (),
+    spare: Spare | None = None,
 ) -> process.Finished:
     """Run it to its end, in a cage of these releases (none: the one in `cwd`) and their packages.
+
+    `spare`: may have a process that waits for that.
 
     Raises DeployError: COMPILE_TIMEOUT, COMPILER_UNAVAILABLE.
     """
@@ -36,9 +43,14 @@ async def run(
     packages = {(tree / "node_modules").resolve() for tree in trees}
     cage = process.Confine(tuple(packages), write=trees)
     try:
-        finished = await process.run(
-            command, cwd=cwd, env={}, timeout=limits.timeout, memory=limits.ceiling, confine=cage
-        )
+        if spare is not None:
+            finished = await spare.run(
+                command, cwd=cwd, timeout=limits.timeout, memory=limits.ceiling, confine=cage
+            )
+        else:
+            finished = await process.run(
+                command, cwd=cwd, env={}, timeout=limits.timeout, memory=limits.ceiling, confine=cage
+            )
     except TimeoutError:
         raise DeployError(Reason.COMPILE_TIMEOUT, f"bundling took longer than {limits.timeout:g} s") from None
     except OSError as error:

@@ -64,20 +64,41 @@ def sync_directory(path: Path) -> None:
 def sync_tree(root: Path) -> None:
     """Make every file and directory below `root` durable. An error of fsync is not retried: after
     one the kernel may have dropped the data (faults.md C3), so the caller throws the tree away."""
-    for directory, _, names in os.walk(root):
-        for name in names:
-            path = Path(directory, name)
-            if path.is_symlink():
-                continue
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    found = list(os.walk(root))
+    paths = [Path(directory, name) for directory, _, names in found for name in names]
+    opened: list[int] = []
+    try:
+        for path in paths:
+            if not path.is_symlink():
+                opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+                _write_out(opened[-1])
+                if len(opened) >= _AT_ONCE:
+                    _sync_all(opened)
+        _sync_all(opened)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    for directory, _, _ in found:
         sync_directory(Path(directory))
 
 
+_AT_ONCE: Final = 64  # open files
+_SYNC_FILE_RANGE_WRITE: Final = 2
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _write_out(descriptor: int) -> None:
+    """Have the kernel begin to write a file: the disk does that for many at once, while `fsync` waits for one
+    after the other. Whether it went well `fsync` says."""
+    if _libc is not None and hasattr(_libc, "sync_file_range"):
+        _libc.sync_file_range(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+
+
+def _sync_all(descriptors: list[int]) -> None:
+    """`fsync` each of them and close it; those that are left where one fails stay open."""
+    while descriptors:
+        os.fsync(descriptors[-1])
+        os.close(descriptors.pop())
 
 
 def sync_many(root: Path) -> None:

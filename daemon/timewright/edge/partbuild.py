@@ -20,6 +20,7 @@ from timewright.core.errors import DeployError, Reason
 from timewright.edge import esbuild, files
 from timewright.edge.lines import Lines
 from timewright.edge.sdkbase import Base, SdkBases
+from timewright.edge.spare import Spare
 from timewright.edge.tschild import Limits
 
 #: Releases in one process, and with how many less each goes alone.
@@ -75,6 +76,7 @@ class PartBuilder:
         self.binary = esbuild.binary(toolchain)
         self.bases = bases
         self.limits = limits
+        self._spare = Spare()
         self._running = 0
         self._calm = asyncio.Event()
         self._calm.set()
@@ -82,8 +84,13 @@ class PartBuilder:
         self._few = asyncio.Semaphore(_MANY)
         self._lines = Lines(self._turn, self._together, most=_MOST, few=_FEW)
 
+    def start(self) -> None:
+        """Be ready for the first."""
+        self._spare.soon()
+
     async def close(self) -> None:
         await self._lines.close()
+        await self._spare.close()
 
     async def build(self, entry: Entry, root: str, company: Callable[[], str]) -> Inputs:
         """Bundle one entry. `company` as in `TypeScriptService.compile`; the bundle is the same with others.
@@ -105,7 +112,7 @@ class PartBuilder:
     async def _alone(self, entry: Entry, root: str) -> Inputs:
         directory, meta = entry.directory, entry.directory / "bundle" / "meta.json"
         command = [*self._command(await self.bases.get(), meta), entry.file, "--outfile=bundle/workflow.js"]
-        finished = await esbuild.run(command, directory, self.limits)
+        finished = await esbuild.run(command, directory, self.limits, spare=self._spare)
         if finished.code != 0:
             said = finished.stderr.decode("utf-8", errors="replace")
             raise esbuild.refused(directory, said, Reason.BUNDLE_FAILED, root)

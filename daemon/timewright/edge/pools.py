@@ -159,10 +159,13 @@ class Pools:
             content["bundle"] = "workflows.js"
         return content
 
-    def publish(self, key: Key, build: Path, content: Mapping[str, Any]) -> Path:
-        """Seal a built version under its final name; returns that name."""
+    def seal(self, build: Path, content: Mapping[str, Any]) -> None:
+        """Write what a built version holds, and make it all durable."""
         (build / "pool.toml").write_bytes(tomli_w.dumps(dict(content)).encode())
         files.sync_tree(build)
+
+    def publish(self, key: Key, build: Path, content: Mapping[str, Any]) -> Path:
+        """Give a sealed version its final name; returns that."""
         final = self.home(key) / str(content["pool_version"])
         if os.path.lexists(final):
             files.exchange(build, final)
@@ -179,12 +182,7 @@ class Pools:
 
     def has(self, key: Key, version: str) -> bool:
         """Whether a version is there, whole."""
-        home = self.home(key) / version
-        try:
-            found = receipt_of((home / "pool.toml").read_bytes())
-        except (OSError, ValueError):
-            return False
-        return "bundle" not in found or (home / str(found["bundle"])).is_file()
+        return self.read(key, version) is not None
 
     def make_current(self, key: Key, version: str) -> None:
         """Swap the pool to a version, by one rename."""

@@ -122,10 +122,15 @@ def _cage(confine: Confine | None, program: str) -> caging.Cage | None:
     exec of a process with threads little is safe."""
     if confine is None:
         return None
+    read, write = _trees(confine, program)
+    return caging.prepare(read, write, network=confine.network, modes=confine.modes)
+
+
+def _trees(confine: Confine, program: str) -> tuple[list[str], list[str]]:
+    """What a child may read, the program itself among it, and what it may change."""
     found = shutil.which(program)
     read = [str(path) for path in confine.read] + ([str(Path(found).resolve())] if found else [])
-    write = [str(path) for path in confine.write]
-    return caging.prepare(read, write, network=confine.network, modes=confine.modes)
+    return read, [str(path) for path in confine.write]
 
 
 def confinement() -> str:
@@ -150,7 +155,15 @@ async def run(
     `memory`, `confine` as in `start`. `timeout` in seconds; on TimeoutError and on cancellation the whole
     process group is killed.
     """
-    process = await start(command, cwd=cwd, env=env, memory=memory, confine=confine)
+    return await end(await start(command, cwd=cwd, env=env, memory=memory, confine=confine), stdin, timeout)
+
+
+async def end(
+    process: asyncio.subprocess.Process,
+    stdin: bytes | None,
+    timeout: float,  # noqa: ASYNC109 - as `run`
+) -> Finished:
+    """Give a process its input, and wait for its end, which comes in any case; raises as `run`."""
     try:
         out, err = await asyncio.wait_for(process.communicate(stdin), timeout)
     finally:
@@ -159,6 +172,34 @@ async def run(
             with contextlib.suppress(ProcessLookupError):
                 await process.wait()
     return Finished(process.returncode or 0, out, err)
+
+
+async def wait_in_front() -> asyncio.subprocess.Process:
+    """A process that waits on its input for what `confined` says, and becomes that. It dies with the daemon.
+
+    Nothing is done between fork and exec, so that Python copies none of our memory for it. Raises OSError.
+    """
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", str(caging.__file__), "--wait"),
+        cwd="/",
+        env={},
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        start_new_session=True,
+        limit=64 * 1024 * 1024,
+    )
+
+
+def confined(command: Sequence[str | Path], confine: Confine, *, cwd: Path, memory: int) -> bytes:
+    """The input of one that waits: a command, and its cage."""
+    words = ["--cwd", str(cwd), "--memory", str(memory), *(() if confine.network else ("--no-network",))]
+    words += [] if confine.modes else ["--no-modes"]
+    read, write = _trees(confine, str(command[0]))
+    words += [word for path in read for word in ("--read", path)]
+    words += [word for path in write for word in ("--write", path)]
+    return b"".join(os.fsencode(word) + b"\0" for word in (*words, "--", *map(str, command)))
 
 
 def kill(process: asyncio.subprocess.Process, sig: signal.Signals = signal.SIGKILL) -> None:
