@@ -166,6 +166,23 @@ async def test_the_compiler_starts_when_the_trees_are_there_that_it_is_let_into(
     assert seen == [True, True]
 
 
+async def test_a_compiler_that_was_too_busy_to_start_is_tried_again_beside_the_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why, tried = ["the warm compiler failed its self-test: TimeoutError"], asyncio.Event()
+
+    async def recover(_: Compiler) -> None:
+        tried.set()
+        why.clear()
+
+    monkeypatch.setattr(Compiler, "fallback", property(lambda _: "".join(why)))
+    monkeypatch.setattr(Compiler, "recover", recover)
+    async with _bench(tmp_path) as bench, asyncio.timeout(10):
+        await tried.wait()
+        bench.put("one", "x")
+        await bench.settle()
+
+
 async def test_a_worker_that_only_knows_reload_is_told_the_workflow_id(bench: Bench) -> None:
     bench.put("one", "x")
     await bench.settle()

@@ -185,6 +185,7 @@ async def opened(config: Config) -> AsyncIterator[World]:
         await asyncio.wait([compiler], timeout=_HEAD_START_S)
         _prepare(world)
         await compiler
+        compiler = asyncio.create_task(_recover(world), name="compiler")
         yield world
     finally:
         if compiler is not None:
@@ -208,6 +209,13 @@ async def _start_compiler(world: World) -> None:
         log.get().warning("not confined", because=open_wide)
     if world.compiler.fallback:
         log.get().warning("compiler", because=world.compiler.fallback)
+
+
+async def _recover(world: World) -> None:
+    """A host that boots may have been too busy for the compiler's start; no reason to be slow for ever."""
+    if world.compiler.fallback:
+        await world.compiler.recover()
+        log.get().info("compiler", because="the warm compiler has passed its self-test now")
 
 
 def _prepare(world: World) -> None:

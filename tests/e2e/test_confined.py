@@ -308,7 +308,7 @@ async def test_every_child_of_the_daemon_is_in_a_cage(host: Host) -> None:
     assert any("--api" in command for command in found.values())  # the warm compiler
     for pid, command in found.items():
         if "git" in command.split()[0] or command.split()[-1] == "--wait":
-            continue  # who waits for a job runs nothing of it before it is in its cage (tests/edge/test_spare.py)
+            continue  # who waits for a job runs nothing of it before it is in its cage (test_spare.py)
         status = Path(f"/proc/{pid}/status").read_text()
         assert "Seccomp:\t2" in status, command
         assert "NoNewPrivs:\t1" in status, command

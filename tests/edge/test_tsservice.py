@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from timewright.core.errors import DeployError, Reason
-from timewright.edge.tschild import Limits, tsc_binary
+from timewright.edge import tsservice
+from timewright.edge.tschild import Child, Limits, tsc_binary
 from timewright.edge.tsservice import TypeScriptService
 
 from tests.edge.toolbox import TOOLCHAIN, printed, write_release
@@ -581,6 +582,46 @@ async def test_a_child_that_grew_over_the_limit_is_replaced_after_its_job(tmp_pa
     assert (await service.compile(release)).problems == ()
     assert service.pids() != before
     await service.close()
+
+
+@pytest.mark.parametrize("trouble", ["it takes too long", "it says nonsense", "it ends", "it can't be run"])
+async def test_a_compiler_that_could_not_be_started_is_warm_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """A host that boots is busy: it compiled cold, ten times as slowly, until the next restart."""
+    monkeypatch.setattr(tsservice, "_AGAIN", (0.05,))
+    service = TypeScriptService(TOOLCHAIN, tmp_path / "cache")
+    fake = tmp_path / "tsc"
+    words = {
+        "it takes too long": "exec sleep 60",
+        "it says nonsense": "printf '{}'; cat",
+        "it ends": "exit 1",
+    }
+    fake.write_text(f"#!/bin/sh\n{words.get(trouble, '')}\n")
+    fake.chmod(0o755)
+    real, service.binary = service.binary, fake
+    with monkeypatch.context() as patched:
+        patched.setattr(tsservice, "_START_TIMEOUT", 0.3)
+        if trouble == "it can't be run":
+            patched.setattr(Child, "start", unable)
+        await service.start()
+    assert service.fallback.removeprefix("the warm compiler failed its self-test: ")
+    recovering = asyncio.create_task(service.recover())
+    await asyncio.sleep(0.2)
+    assert not recovering.done()
+    service.binary = real
+    async with asyncio.timeout(60):
+        for pid in service.pids():  # the fake that is being tested just now
+            os.kill(pid, signal.SIGKILL)
+        await recovering
+    assert service.fallback == ""
+    release = write_release(tmp_path / "r", {WORKFLOW: "export const x: number = 1;\n"})
+    assert (await service.compile(release)).lane == "warm-1"
+    await service.close()
+
+
+async def unable(*_: object) -> Child:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
 
 
 async def test_a_compiler_that_answers_nonsense_is_replaced_by_the_cold_one(tmp_path: Path) -> None:

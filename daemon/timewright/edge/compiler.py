@@ -145,6 +145,11 @@ class Compiler:
             self._bundler.start()
         await asyncio.gather(self._make_base(), *service)
 
+    async def recover(self) -> None:
+        """Returns when the warm compiler is in use; until then it is tried again and again."""
+        if self._judges is not None:
+            await self._judges.service.recover()
+
     async def _make_base(self) -> None:
         """The first base takes seconds: have it ready before the first release asks for it."""
         if self._bundler is not None:

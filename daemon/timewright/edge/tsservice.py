@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -36,6 +37,7 @@ from timewright.edge.tstogether import Together
 __all__ = ["Checked", "Limits", "TypeScriptService", "tsc_binary"]
 
 _START_TIMEOUT: Final = 30.0
+_AGAIN: Final = (1.0, 10.0, 60.0, 600.0)  # seconds between a self-test that failed and the next
 _SETTLE: Final = 5.0
 _WAITING: Final = 8  # jobs that watch for a free lane; of a thousand, the others wait in line without a look
 #: Releases in one program: with more, the last of them waits longer and nothing is gained. With less than the
@@ -84,7 +86,7 @@ class TypeScriptService:
     # --- life ---
 
     async def start(self) -> None:
-        """Start the first child and test it. An odd answer means: cold from now on.
+        """Start the first child and test it. An odd answer, or none: cold until `recover` says otherwise.
 
         Raises DeployError(COMPILER_UNAVAILABLE) when there is no compiler at all.
         """
@@ -101,14 +103,29 @@ class TypeScriptService:
                 hint=f"run `npm ci` in {self.toolchain}",
             )
         self._write_anchor()
+        await self._test()
+
+    async def recover(self) -> None:
+        """Test it again and again while the cold compiler is in use. Returns when it isn't: what failed for
+        want of time, memory or processes, on a host that boots, goes well a little later."""
+        for wait in itertools.chain(_AGAIN, itertools.repeat(_AGAIN[-1])):
+            if not self.fallback:
+                return
+            await asyncio.sleep(wait)
+            async with self._starting:
+                await self._test()
+
+    async def _test(self) -> None:
         lane = self._lanes[0]
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 child = await self._ready(lane)
                 await self._self_test(child)
         except (ChildGoneError, TimeoutError, KeyError, TypeError, OSError) as error:
-            self.fallback = f"the warm compiler failed its self-test: {error or type(error).__name__}"
+            self.fallback = f"the warm compiler failed its self-test: {str(error) or type(error).__name__}"
             await self._drop(lane)
+        else:
+            self.fallback = ""
 
     async def close(self) -> None:
         """End every child. No job may be running."""
