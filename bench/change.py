@@ -20,6 +20,7 @@ everywhere).
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -148,11 +149,13 @@ async def at_size(
                 specs = (bulk(number) if number else probe("first") for number in range(size))
                 with report.setting_up(f"start tsc --watch on {size} specs"):
                     watch = stack.enter_context(peers.tsc_watch(place, specs))
-            before = f"warm{size}"  # what each round goes back to
+            # A host that is kept still has what an earlier run compiled: no word comes a second time.
+            mark = secrets.token_hex(3)
+            before = f"{mark}warm{size}"  # what each round goes back to
             await watched.changed(probe(before), before)
             in_place = Watched(host, client, REPLACED, REPLACED)
             for number in range(1, rounds + 1):
-                word = f"n{size}r{number}"
+                word = f"{mark}n{size}r{number}"
                 await ours(report, watched, in_place, size, word, before)
                 if watch is not None:
                     report.add(size, "tsc-watch", await tsc_watched(watch, word))
