@@ -12,7 +12,7 @@ OPS ?= 1000
 TEMPORAL_BIN := $(CURDIR)/.cache/bin
 export PATH := $(CURDIR)/$(BIN):$(TEMPORAL_BIN):$(PATH)
 
-.PHONY: help setup run test e2e systemd temporal lint bench fuzz soak clean wheel package
+.PHONY: help setup run test browser e2e systemd temporal lint bench fuzz soak clean wheel package
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,12 +22,17 @@ setup: .venv/.ready worker/dist/.ready ## all that timewright needs: .venv, work
 run: setup ## the daemon, the worker host and a Temporal dev server, on specs/ (Ctrl-C stops all)
 	@exec timewright run --embedded
 
-test: setup ## lint, types and the tests that need no server
+test: setup browser ## lint, types and the tests that need no server
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest -q -m "not e2e and not systemd" -n 3 --dist worksteal
 	cd worker && npm test --silent
+
+browser: .venv/.ready ## what drives the Chromium of this machine in the tests of the page; none: they are skipped
+	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null; then \
+	  python -c 'import playwright' 2>/dev/null || \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'; fi
 
 e2e: setup temporal ## the same against a real Temporal server
 	export TEMPORAL_CLI="$$(command -v temporal)"; \

@@ -243,10 +243,14 @@ class Host:
         return workflow_view(record) if record else {}
 
     def history(self, workflow_id: str) -> list[str]:
-        """The statuses that a workflow went through."""
-        done = self.cli("logs", workflow_id, "--json", "-n", "1000")
-        events = [json.loads(line) for line in done.stdout.splitlines()]
-        return [event["new"] for event in events if event["kind"] == "status"]
+        """The statuses that a workflow went through, as `timewright logs` says; read as `status` is."""
+        try:
+            state = StateFile(self.data / "state.db", read_only=True)
+        except TimewrightError:
+            return []
+        events = state.history(workflow_id)
+        state.close()
+        return [event.new for event in events if event.kind == "status"]
 
     def release(self, workflow_id: str) -> str | None:
         link = self.data / "workflows" / workflow_id

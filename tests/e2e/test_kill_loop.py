@@ -1,4 +1,4 @@
-"""The kill loop, short: twenty changes with twenty deaths. `make soak` has a thousand.
+"""The kill loop, short: ten changes with ten deaths. `make soak` has a thousand.
 
 OPS=200 SEED=7 pytest tests/e2e/test_kill_loop.py      what SEED did in 200 operations
 """
@@ -49,7 +49,7 @@ async def test_a_host_whose_processes_are_killed_all_the_time_ends_where_the_sou
     host: Host, client: Client
 ) -> None:
     today = str(datetime.now(UTC).toordinal())  # other points each day; what failed is printed
-    seed, operations = int(os.environ.get("SEED", today)), int(os.environ.get("OPS", "20"))
+    seed, operations = int(os.environ.get("SEED", today)), int(os.environ.get("OPS", "10"))
     loop = Loop(host, client, seed)
     try:
         await run(loop, operations)
