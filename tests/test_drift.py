@@ -15,7 +15,7 @@ import pytest
 from timewright import drift, log
 from timewright.config import Drift
 from timewright.core.differences import Difference
-from timewright.core.state import Status, Sync
+from timewright.core.state import Record, Status, Sync
 from timewright.drift import FULL_EVERY, DriftWatch
 from timewright.edge.statefile import Event
 
@@ -306,6 +306,32 @@ async def test_a_round_rests_between_its_looks_and_is_done_in_its_time(
     rests.clear()
     await watch.check()
     assert rests == [0.0] * 3
+
+
+async def test_a_round_lets_deploys_go_first_for_as_long_as_it_may_take(
+    bench: Bench, watch: DriftWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("two", "three"):
+        bench.put(name, "x")
+    await bench.settle()
+    looked, busy = list[str](), {"other"}
+    real = watch._check_one
+
+    async def look(record: Record, *about: Any, **named: Any) -> None:
+        looked.append(record.workflow_id)
+        await real(record, *about, **named)
+
+    monkeypatch.setattr(watch, "_check_one", look)
+    monkeypatch.setattr(drift, "_GIVE_WAY_S", 0.01)
+    round_ = asyncio.create_task(watch.check(lambda: busy, spread_s=60))
+    await asyncio.sleep(0.1)
+    assert looked == []
+    busy.clear()
+    await asyncio.wait_for(round_, 30)
+    assert sorted(looked) == ["one", "three", "two"]
+    busy.add("other")
+    await asyncio.wait_for(watch.check(lambda: busy, spread_s=0.05), 30)
+    assert len(looked) == 6, "deploys that never rest don't keep it from looking for ever"
 
 
 async def test_what_an_older_look_found_is_not_told_after_a_newer_one(

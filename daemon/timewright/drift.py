@@ -34,6 +34,7 @@ FULL_EVERY: Final = 12
 _FIRST_S: Final = 2.0  # the first pass comes first
 _SETTLE_S: Final = 0.3  # who edits by hand does more than one thing
 _REST: Final = 9.0  # times as long as a look took, until the next of a round
+_GIVE_WAY_S: Final = 0.1  # to deploys, before the next look of a round
 _SPREAD: Final = 0.5  # the part of an interval that a round may be spread over
 _GAP_S: Final = 1.0  # a program that writes into its own release must not keep us busy
 _AT_REST = (Status.DEPLOYED, Status.ROLLED_BACK, Status.DEPLOYMENT_FAILED)
@@ -93,14 +94,18 @@ class DriftWatch:
 
     async def check(self, busy: Busy = tuple, *, spread_s: float = 0.0) -> None:
         """Look at every live release that nothing is being done with. `spread_s`: seconds that it may take to
-        leave the machine to others in between; thousands of releases in one go are felt by who deploys."""
+        leave the machine to others in between, and so many more to let deploys go first; thousands of
+        releases in one go are felt by who deploys."""
         self._round += 1
         records = list(self._live())
         self.tree.watch_links(self.world.releases.trees)
         self.tree.keep(record.workflow_id for record in records)
         pools = await self._look_at_pools()
-        longest = spread_s / max(1, len(records))
+        longest, patience = spread_s / max(1, len(records)), spread_s
         for record in records:
+            while patience > 0 and busy():
+                await asyncio.sleep(_GIVE_WAY_S)
+                patience -= _GIVE_WAY_S
             turn = zlib.crc32(record.workflow_id.encode()) % FULL_EVERY
             began = time.monotonic()
             await self._check_one(record, busy, pools, full=turn == self._round % FULL_EVERY)

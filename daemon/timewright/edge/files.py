@@ -82,7 +82,7 @@ def sync_tree(root: Path) -> None:
         sync_directory(Path(directory))
 
 
-_AT_ONCE: Final = 64  # open files
+_AT_ONCE: Final = 16  # open files: many releases are sealed at the same time
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
