@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ class Scripted:
         self.away = False
         self.can = True
         self.open = 0
+        self.deleted: list[str] = []
+        self.deleting: asyncio.Event | None = None  # a deletion waits for it
 
     async def supported(self, namespace: str) -> bool | None:
         return None if self.away else self.can
@@ -55,6 +58,9 @@ class Scripted:
         return self.open
 
     async def delete(self, namespace: str, name: str, build_id: str) -> bool:
+        self.deleted.append(build_id)
+        if self.deleting is not None:
+            await self.deleting.wait()
         return False
 
 
@@ -73,7 +79,7 @@ def temporal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Scripted:
         if scripted.away:
             raise TemporalAwayError("nobody answers")
 
-    monkeypatch.setattr(bench.reconciler.rollouts, "_serve", served)
+    monkeypatch.setattr(bench.reconciler.rollouts._serving, "serve", served)
     # The compiler is off here, and makes no workflow bundles: a release stands for its code.
     monkeypatch.setattr("timewright.edge.pools._workflow_code", lambda receipt: receipt.digest)
     return scripted
@@ -177,6 +183,106 @@ async def test_old_versions_end_as_temporal_lets_go_of_them(bench: Bench, tempor
     await bench.reconciler.rollouts.tend(KEY)
     assert bench.world.pools.kept(KEY) == ()
     assert not (bench.world.pools.home(KEY) / kept[0]).exists()
+
+
+def outlived(temporal: Scripted, count: int) -> None:
+    """As if so many old Versions had drained long ago."""
+    old = tuple(Version(f"old{n}", Routing.DRAINED) for n in range(count))
+    temporal.seen = replace(temporal.seen, versions=(*temporal.seen.versions, *old))
+
+
+async def tend_as_after(bench: Bench, seconds: float) -> None:
+    """A look, so long after the last new code of the pool."""
+    bench.world.pooled_at[KEY] = time.monotonic() - seconds
+    await bench.reconciler.rollouts.tend(KEY)
+
+
+async def test_records_are_deleted_when_no_new_code_is_on_its_way(bench: Bench, temporal: Scripted) -> None:
+    """What is registered or made current beside a deletion waits ten seconds for Temporal."""
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    outlived(temporal, 2)
+    await tend_as_after(bench, 3)
+    assert temporal.deleted == []
+    bench.world.coming[KEY].add("one")
+    await tend_as_after(bench, 60)
+    assert temporal.deleted == []
+    bench.world.coming[KEY].clear()
+    await tend_as_after(bench, 60)
+    assert temporal.deleted == ["old0", "old1"]
+
+
+async def test_what_comes_in_the_middle_of_deletions_has_the_rest_of_them_wait(
+    bench: Bench, temporal: Scripted
+) -> None:
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    outlived(temporal, 3)
+    temporal.deleting = asyncio.Event()
+    looking = asyncio.create_task(tend_as_after(bench, 60))
+    await until(lambda: temporal.deleted == ["old0"])
+    bench.world.coming[KEY].add("one")
+    temporal.deleting.set()
+    await looking
+    assert temporal.deleted == ["old0"]
+
+
+async def test_where_deploys_never_rest_records_are_deleted_before_there_are_too_many(
+    bench: Bench, temporal: Scripted
+) -> None:
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    outlived(temporal, 60)
+    await tend_as_after(bench, 0)
+    assert len(temporal.deleted) == 60
+
+
+async def test_new_code_is_served_when_a_deletion_is_over_and_not_beside_it(
+    bench: Bench, temporal: Scripted
+) -> None:
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    outlived(temporal, 1)
+    temporal.deleting = asyncio.Event()
+    looking = asyncio.create_task(tend_as_after(bench, 60))
+    await until(lambda: temporal.deleted == ["old0"])
+    before = (len(bench.worker.calls), bench.world.releases.current("one"))
+    bench.put("one", "y")
+    await bench.reconciler.run_pass()
+    await until(lambda: bench.world.releases.current("one") != before[1])  # the tree doesn't wait
+    await asyncio.sleep(0.1)
+    assert len(bench.worker.calls) == before[0]
+    temporal.deleting.set()
+    await looking
+    await bench.reconciler.settled()
+    assert len(bench.worker.calls) == before[0] + 1
+
+
+async def test_a_deletion_that_hangs_holds_no_deploy_up(
+    bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timewright.oldversions._PATIENCE_S", 0.1)
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
+    outlived(temporal, 1)
+    temporal.deleting = asyncio.Event()
+    looking = asyncio.create_task(tend_as_after(bench, 60))
+    await until(lambda: temporal.deleted == ["old0"])
+    await deploy(bench, "y")
+    assert where(bench).status is Status.DEPLOYED
+    temporal.deleting.set()
+    await looking
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.01)
 
 
 async def test_with_temporal_away_nothing_that_runs_is_ended(bench: Bench, temporal: Scripted) -> None:

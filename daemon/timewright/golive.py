@@ -62,6 +62,7 @@ class GoLive:
             if previous is not None and (previous.namespace, previous.task_queue) != key:
                 await self._leave(previous)
         with timed(timings, "reload"):
+            await self.rollouts.quiet(key)
             health, reason = await self._reload(receipt, previous, "redeploy" if fresh else "deploy")
         if health is not Health.HEALTHY:
             self.rollouts.later(key, back=back, about=receipt.workflow_id)

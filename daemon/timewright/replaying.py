@@ -17,6 +17,7 @@ from typing import Final
 
 from timewright.core.errors import DeployError
 from timewright.core.replays import AUTO, ENFORCE, OFF, ReplayReport
+from timewright.core.visibility import on_queue
 from timewright.edge import files
 from timewright.edge.bundle import Part
 from timewright.edge.deployments import TemporalAwayError
@@ -75,10 +76,11 @@ class ReplayGate:
             if time.monotonic() < until:
                 return empty
             count: int | None = None
-            query = "TaskQueue = '{}'".format(receipt.task_queue.replace("'", "''"))
             with contextlib.suppress(TemporalAwayError, TimeoutError):
                 async with asyncio.timeout(self.world.config.replay.timeout_s):
-                    count = await self.world.deployments.count(receipt.namespace, query)
+                    count = await self.world.deployments.count(
+                        receipt.namespace, on_queue(receipt.task_queue)
+                    )
             self._asked[key] = (count == 0, time.monotonic() + _EMPTY_S)
             return count == 0
 

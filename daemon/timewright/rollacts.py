@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from timewright.core.deployments import Deployment, hosts_of, rollout_id
 from timewright.core.orders import Ask, Closed, Look, Order, missing_hosts, why_bad
+from timewright.core.visibility import RUNNING, of_version, quoted
 from timewright.edge.checks import Checks
 from timewright.edge.deployments import (
     ACTIVITIES,
@@ -27,7 +28,6 @@ from timewright.edge.deployments import (
     ChangedError,
     Deployments,
     ManagedError,
-    of_version,
 )
 from timewright.rollflow import NAME, Found, GateRun, Route, Watching
 
@@ -231,7 +231,7 @@ class RolloutActs:
     async def _stuck(self, order: Order) -> int:
         """Open executions of the Version whose workflow task has failed several times."""
         client = await self.deployments.client(order.namespace)
-        query = f"{of_version(order.deployment, order.build_id)} AND ExecutionStatus = 'Running'"
+        query = f"{of_version(order.deployment, order.build_id)} AND {RUNNING}"
         count = 0
         async for one in client.list_workflows(query, limit=_STUCK_MOST):
             if one.id.startswith(GATES):
@@ -247,7 +247,7 @@ class RolloutActs:
         order = watching.order
         found = set()
         for workflow_type, workflow_id in order.types.items():
-            more = f" AND WorkflowType = '{workflow_type}'"
+            more = f" AND WorkflowType = {quoted(workflow_type)}"
             if (await self._closed(order, order.build_id, watching.since, more)).failed:
                 found.add(workflow_id)
         return tuple(sorted(found))

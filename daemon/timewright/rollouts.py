@@ -1,43 +1,34 @@
-"""Has Temporal send executions where they should go: begins rollouts, follows them, and says which old
-versions of a pool go on.
+"""Has Temporal send executions where they should go: begins rollouts, follows them, and says how they stand.
 
 A rollout itself is a workflow (`rollflow.py`), which any daemon of the fleet serves. What this module knows
-is read from Temporal again and again; kept across restarts is only that a rollout was to begin (`_Wish`).
+is read from Temporal again and again; kept across restarts is only that a rollout was to begin (`_store`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from timewright import log
-from timewright.core.deployments import (
-    FULL_VERSIONS,
-    MOST_VERSIONS,
-    Deployment,
-    Old,
-    Routing,
-    crowded,
-    keeping,
-    rollout_id,
-)
+from timewright.core.deployments import FULL_VERSIONS, MOST_VERSIONS, Deployment, Routing
 from timewright.core.errors import DeployError, Reason
 from timewright.core.orders import Ask, Order, Phase, Progress
 from timewright.core.rollout import Rollout, Strategy, merge, rollout_of
 from timewright.core.state import Health, Status
-from timewright.core.stored import is_moment, shaped
+from timewright.core.visibility import RUNNING, on_queue
 from timewright.core.worlds import Executions
-from timewright.edge.checks import Checks
-from timewright.edge.deployments import ChangedError, ManagedError, TemporalAwayError, of_version
+from timewright.edge.deployments import ChangedError, ManagedError, TemporalAwayError
 from timewright.edge.failpoint import failpoint
 from timewright.edge.pools import Key, PoolVersion, versioning_of
 from timewright.edge.releases import Receipt
+from timewright.oldversions import OldVersions
+from timewright.pooled import Pooled, Told
 from timewright.pooling import Pooling
+from timewright.rollhandle import described, handle_of, progress_by, progress_of, tell
+from timewright.rollserve import RolloutServing
 from timewright.world import World
 
 if TYPE_CHECKING:
@@ -54,40 +45,7 @@ _ASTRAY_S = 15.0
 _QUIET_S = 20.0  # where there is nothing but the current version
 _ASK_S = 3.0
 _TRIES = 5
-_SETTLE_S = 10.0  # that Temporal's list of open executions may be late
 _UP = (Status.DEPLOYED, Status.ROLLED_BACK)
-
-
-@dataclass(frozen=True)
-class Told:
-    """The last rollout of a pool: it is shown until the next one begins, also when it was taken back."""
-
-    build_id: str
-    order: Order | None
-    progress: Progress
-
-
-@dataclass
-class Pooled:
-    """What is known of a pool with Versions. `wish`: the Build ID whose rollout is ours to follow, '' for
-    none. `back`: to code that was served before. `waits`: workflows whose new code it brings, until Temporal
-    was asked: then `order` says it. `open`: Build ID → open executions; `empty`: Build ID →
-    since when there were none. `problem`: why Temporal could not be asked."""
-
-    wish: str = ""
-    back: bool = False
-    waits: set[str] = field(default_factory=set)
-    seen: Deployment | None = None
-    order: Order | None = None
-    progress: Progress | None = None
-    open: dict[str, int] = field(default_factory=dict)
-    empty: dict[str, float] = field(default_factory=dict)
-    problem: str = ""
-    last: Told | None = None
-    told: str = ""
-    asked: float = 0.0  # when Temporal was last asked by `tend` (monotonic)
-    looked: float = 0.0  # when it was last asked for by a face (monotonic)
-    astray: float = 0.0  # since when executions go to another version than ours (seconds since the epoch)
 
 
 class Rollouts:
@@ -99,7 +57,7 @@ class Rollouts:
         self.wished: Callable[[], Mapping[str, str]] = dict  # workflow id → its spec's rollout, as last read
         self._wake = wake
         self._look = asyncio.Event()
-        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._serving, self._old = RolloutServing(world), OldVersions(world)
         self._seen: dict[Key, tuple[str, float]] = {}
         self._failing: dict[Key, tuple[str, float]] = {}
         for name, row in world.state.facts(_FACT).items():
@@ -130,6 +88,10 @@ class Rollouts:
                     f"deployment {seen.name} has {len(seen.versions)} of {MOST_VERSIONS} Versions; old ones"
                     " are deleted as Temporal lets go of them",
                 )
+
+    async def quiet(self, key: Key) -> None:
+        """Before a Version is served or made current: a moment in which Temporal can do that."""
+        await self._old.quiet(key)
 
     async def learn(self, namespace: str) -> None:
         """Ask once what the server can do; one that is away is asked again later."""
@@ -166,7 +128,7 @@ class Rollouts:
                     async with asyncio.timeout(self.world.config.rollout.wait_s):
                         pooled.progress = await handle.result()
             else:
-                pooled.progress = await self._progress(handle)
+                pooled.progress = await progress_of(handle)
         except TemporalAwayError as error:
             pooled.problem = str(error)
             self._tell(key, version)
@@ -226,7 +188,7 @@ class Rollouts:
         from timewright.rollflow import NAME
 
         world, pooled = self.world, self.pools[key]
-        await self._serve(key[0])
+        await self._serving.serve(key[0])
         seen = pooled.seen = await world.deployments.describe(key[0], version.deployment)
         order = pooled.order = self._order(key, version, seen, back=pooled.back)
         self._store(key)
@@ -236,20 +198,19 @@ class Rollouts:
             await self._end_others(key, seen, version.build_id)
             self._unwish(key, version.build_id)
             return None
-        name = rollout_id(version.deployment, version.build_id)
-        handle = client.get_workflow_handle_for(_result_type(), name)
-        last = await self._describe(handle)
+        handle = handle_of(client, version.deployment, version.build_id)
+        last = await described(handle)
         if last is not None and last.status is WorkflowExecutionStatus.RUNNING:
             return handle
         if last is not None and not forced and not pooled.back:
-            progress = await _progress_of(last)
+            progress = await progress_by(last)
             if progress is not None and progress.phase is Phase.ROLLED_BACK:
                 return handle  # it has failed already, wherever it ran: once is enough
         failpoint("before-rollout")
         begun: WorkflowHandle[Any, Progress] = await client.start_workflow(
             NAME,
             order,
-            id=name,
+            id=handle.id,
             task_queue=world.config.rollout.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             result_type=Progress,
@@ -279,7 +240,7 @@ class Rollouts:
             if one.build_id != build_id and one.status in (Routing.RAMPING, Routing.INACTIVE):
                 why = self._why_condemned(key)
                 kind = "fail" if one.status is Routing.RAMPING else "supersede"
-                await self._signal(key[0], seen.name, one.build_id, Ask(kind, reason=why))
+                await self._say(key[0], seen.name, one.build_id, Ask(kind, reason=why))
 
     def _why_condemned(self, key: Key) -> str:
         pool = "/".join(key)
@@ -360,9 +321,7 @@ class Rollouts:
     async def _open(self, receipt: Receipt) -> int | None:
         if not receipt.workflow_types:
             return 0
-        kinds = ", ".join(f"'{kind}'" for kind in receipt.workflow_types)
-        queue = receipt.task_queue.replace("'", "''")
-        query = f"TaskQueue = '{queue}' AND WorkflowType IN ({kinds}) AND ExecutionStatus = 'Running'"
+        query = f"{on_queue(receipt.task_queue, receipt.workflow_types)} AND {RUNNING}"
         try:
             async with asyncio.timeout(_ASK_S):
                 return await self.world.deployments.count(receipt.namespace, query)
@@ -376,21 +335,14 @@ class Rollouts:
         pooled = self.pools.get(key)
         if pooled is None or not pooled.wish or pooled.seen is None:
             raise LookupError
-        if not await self._signal(key[0], pooled.seen.name, pooled.wish, ask):
+        if not await self._say(key[0], pooled.seen.name, pooled.wish, ask):
             raise LookupError
         self._look.set()
 
-    async def _signal(self, namespace: str, deployment: str, build_id: str, ask: Ask) -> bool:
-        from temporalio.service import RPCError, RPCStatusCode
-
+    async def _say(self, namespace: str, deployment: str, build_id: str, ask: Ask) -> bool:
+        """To whatever rollout of a Version is under way; whether there is one. Raises TemporalAwayError."""
         client = await self.world.deployments.client(namespace)
-        try:
-            await client.get_workflow_handle(rollout_id(deployment, build_id)).signal("ask", ask)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return False
-            raise TemporalAwayError(error.message) from error
-        return True
+        return await tell(handle_of(client, deployment, build_id), ask)
 
     # following -----------------------------------------------------------------------------------
 
@@ -451,11 +403,7 @@ class Rollouts:
 
     async def close(self) -> None:
         """Stop serving rollouts; whoever serves them next goes on."""
-        for task in self._workers.values():
-            task.cancel()
-        if self._workers:
-            await asyncio.wait(self._workers.values())
-        self._workers.clear()
+        await self._serving.close()
 
     async def tend(self, key: Key) -> bool:
         """One look at one pool; whether a rollout is under way."""
@@ -470,7 +418,7 @@ class Rollouts:
                 world.pools.keep(key, ())
             return False
         pooled = self.pools.setdefault(key, Pooled())
-        await self._serve(key[0])
+        await self._serving.serve(key[0])
         seen, now = pooled.seen, time.monotonic()
         fresh = seen is None or seen.name != name or not pooled.wish or now - pooled.asked >= _DESCRIBE_S
         if seen is None or fresh:
@@ -489,7 +437,7 @@ class Rollouts:
             self._wish(key, version.build_id, back=False)
             await self._follow(key, version)
         if fresh:
-            await self._tidy(key, seen, version)
+            await self._old.tidy(key, pooled, seen, version)
         self._tell(key, version)
         return bool(pooled.wish)
 
@@ -504,8 +452,7 @@ class Rollouts:
         if seen.status(version.build_id) not in (Routing.INACTIVE, Routing.UNKNOWN):
             return False
         client = await self.world.deployments.client(key[0])
-        name = rollout_id(version.deployment, version.build_id)
-        return await self._describe(client.get_workflow_handle(name)) is None
+        return await described(handle_of(client, version.deployment, version.build_id)) is None
 
     async def look(self, key: Key) -> Pooled:
         """What is known of a pool with Versions, asked anew. Raises TemporalAwayError."""
@@ -518,13 +465,12 @@ class Rollouts:
         seen = pooled.seen = await self.world.deployments.describe(key[0], version.deployment)
         if pooled.last is None or pooled.wish:
             client = await self.world.deployments.client(key[0])
-            name = rollout_id(version.deployment, version.build_id)
-            progress = await self._progress(client.get_workflow_handle_for(_result_type(), name))
+            progress = await progress_of(handle_of(client, version.deployment, version.build_id))
             last = pooled.last.progress.started if pooled.last is not None else 0.0
             if progress is not None and progress.started >= last:
                 order = pooled.order or self._order(key, version, seen, back=pooled.back)
                 pooled.last = Told(version.build_id, order, progress)
-        await self._count(key, pooled, seen, all_of_them=True)
+        await self._old.count(key, pooled, seen, all_of_them=True)
         return pooled
 
     async def _upgrade(self, key: Key, version: PoolVersion | None) -> None:
@@ -547,10 +493,8 @@ class Rollouts:
         """How far is the rollout that is ours to follow?"""
         pooled = self.pools[key]
         client = await self.world.deployments.client(key[0])
-        handle = client.get_workflow_handle_for(
-            _result_type(), rollout_id(version.deployment, version.build_id)
-        )
-        progress = await self._progress(handle)
+        handle = handle_of(client, version.deployment, version.build_id)
+        progress = await progress_of(handle)
         if progress is None or (progress.phase.over and self._stale(pooled, progress)):
             if version.version not in self.world.polling:
                 return  # it begins when it is served: not before, or it would wait for itself
@@ -559,7 +503,7 @@ class Rollouts:
                     pooled.progress = progress
                     self._note_last(pooled, version)
                 return
-            progress = await self._progress(handle)
+            progress = await progress_of(handle)
         if pooled.wish != version.build_id:
             return  # a newer one is wished for by now
         pooled.progress = progress
@@ -570,9 +514,7 @@ class Rollouts:
             self._settle(key, version, progress)
         elif condemned := self._condemned(version):
             who, why = condemned
-            await self._signal(
-                key[0], version.deployment, version.build_id, Ask("fail", reason=why, guilty=who)
-            )
+            await self._say(key[0], version.deployment, version.build_id, Ask("fail", reason=why, guilty=who))
 
     def _stale(self, pooled: Pooled, progress: Progress) -> bool:
         """Whether the last run is over and is not what was wished for: it was promoted before, or gave
@@ -633,88 +575,6 @@ class Rollouts:
             except ChangedError:
                 await asyncio.sleep(0.1)
             seen = await deployments.describe(key[0], seen.name)
-
-    # old versions --------------------------------------------------------------------------------
-
-    async def _tidy(self, key: Key, seen: Deployment, version: PoolVersion | None) -> None:
-        """Which old versions go on; the records of those that nobody needs are deleted."""
-        world, pooled, settings = self.world, self.pools[key], self.world.config.rollout
-        await self._count(key, pooled, seen)
-        published = world.pools.published(key)
-        newest = version.version if version is not None else ""
-        old = tuple(
-            Old(
-                name,
-                one.build_id if one.deployment else "",
-                pooled.open.get(one.build_id),
-                pooled.empty.get(one.build_id),
-            )
-            for name, one in published.items()
-            if name != newest
-        )
-        kept = keeping(
-            seen,
-            old,
-            version.build_id if version is not None else "",
-            rolling=await self._rolling(key, seen, old),
-            sunset=settings.sunset_s,
-            most=settings.keep,
-            settle=_SETTLE_S,
-            now=world.clock(),
-        )
-        async with world.pool_locks[key]:
-            if world.pools.link(key) != (newest or None):
-                return  # a deploy has moved it meanwhile
-            if kept.serve != world.pools.kept(key):
-                world.pools.keep(key, kept.serve)
-                await world.worker.sync()
-            world.pools.collect(key, {name for name in published if name not in kept.forget} | {newest})
-        for build_id in kept.delete:
-            if await world.deployments.delete(key[0], seen.name, build_id):
-                log.get().info("version deleted", pool="/".join(key), version=build_id)
-        self._warn(pooled, crowded(seen))
-
-    async def _rolling(self, key: Key, seen: Deployment, old: Collection[Old]) -> frozenset[str]:
-        """The Build IDs of old versions that may yet be routed to: their rollout does not know by now that it
-        has to give way."""
-        from temporalio.client import WorkflowExecutionStatus
-
-        found: set[str] = set()
-        for build_id in {one.build_id for one in old if one.build_id}:
-            if seen.status(build_id) not in (Routing.INACTIVE, Routing.UNKNOWN):
-                continue
-            client = await self.world.deployments.client(key[0])
-            handle = client.get_workflow_handle_for(_result_type(), rollout_id(seen.name, build_id))
-            about = await self._describe(handle)
-            if about is not None and about.status is WorkflowExecutionStatus.RUNNING:
-                found.add(build_id)
-        return frozenset(found)
-
-    async def _count(self, key: Key, pooled: Pooled, seen: Deployment, *, all_of_them: bool = False) -> None:
-        """Open executions of each Version that may have some; of the current one only where a person
-        looks."""
-        now = self.world.clock()
-        for one in seen.versions:
-            if one.status is Routing.DRAINED:
-                pooled.open[one.build_id] = 0
-                pooled.empty.setdefault(one.build_id, now)
-                continue
-            if one.status is Routing.INACTIVE or (one.status is Routing.CURRENT and not all_of_them):
-                continue
-            query = f"{of_version(seen.name, one.build_id)} AND ExecutionStatus = 'Running'"
-            count = pooled.open[one.build_id] = await self.world.deployments.count(key[0], query)
-            if count or one.status is not Routing.DRAINING:
-                pooled.empty.pop(one.build_id, None)
-            else:
-                pooled.empty.setdefault(one.build_id, now)
-        for build_id in pooled.open.keys() - {one.build_id for one in seen.versions}:
-            pooled.open.pop(build_id)
-            pooled.empty.pop(build_id, None)
-
-    def _warn(self, pooled: Pooled, warning: str) -> None:
-        if warning and not pooled.told:
-            log.get().warning("many versions", because=warning)
-        pooled.told = warning
 
     # saying so -----------------------------------------------------------------------------------
 
@@ -797,74 +657,6 @@ class Rollouts:
         concerned = list(one.order.workflows) if one.order is not None else sorted(one.waits)
         self.world.state.set_fact(name, {"build": one.wish, "back": one.back, "workflows": concerned})
 
-    async def _progress(self, handle: WorkflowHandle[Any, Progress]) -> Progress | None:
-        found = await self._describe(handle)
-        return await _progress_of(found) if found is not None else None
-
-    async def _describe(self, handle: WorkflowHandle[Any, Progress]) -> Any:
-        from temporalio.service import RPCError, RPCStatusCode
-
-        try:
-            return await handle.describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise TemporalAwayError(error.message) from error
-
-    # serving rollouts ----------------------------------------------------------------------------
-
-    async def _serve(self, namespace: str) -> None:
-        """Have a worker of ours in a namespace. Raises TemporalAwayError."""
-        task = self._workers.get(namespace)
-        if task is not None and not task.done():
-            return
-        if task is not None and not task.cancelled() and (error := task.exception()):
-            log.get().error("rollouts are not served", namespace=namespace, because=str(error))
-        client = await self.world.deployments.client(namespace)
-        self._workers[namespace] = asyncio.create_task(self._work(client), name=f"rollouts {namespace}")
-
-    async def _work(self, client: Any) -> None:
-        from datetime import timedelta
-
-        from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-
-        from timewright.rollacts import RolloutActs
-        from timewright.rollflow import RolloutFlow
-
-        _hear_temporal()
-        settings = self.world.config.rollout
-        acts = RolloutActs(self.world.deployments, Checks(settings.prometheus, settings.urls))
-        worker = Worker(
-            client,
-            task_queue=settings.task_queue,
-            workflows=[RolloutFlow],
-            activities=acts.all,
-            identity=f"timewright@{self.world.config.host_name}",
-            # Our own few lines, held to determinism by tests that replay them: the sandbox would load every
-            # module anew for each run.
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            max_cached_workflows=50,
-            sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),  # another daemon takes over fast
-            graceful_shutdown_timeout=timedelta(seconds=1),
-        )
-        await worker.run()
-
-
-class _Heard(logging.Handler):
-    """What Temporal's SDK has to say of our rollouts, a line each in our log."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        because = record.getMessage().splitlines()[0][:300]
-        log.get().warning("temporal sdk", because=because, error=str(error)[:300] if error else "")
-
-
-def _hear_temporal() -> None:
-    heard = logging.getLogger("temporalio")
-    if not any(isinstance(one, _Heard) for one in heard.handlers):
-        heard.addHandler(_Heard(logging.WARNING))
-        heard.propagate = False
-
 
 def _health(progress: Progress | None, now: float) -> tuple[Health, str]:
     """The health of a workflow whose rollout is under way. One that waits for a person is nobody's fault, and
@@ -876,37 +668,9 @@ def _health(progress: Progress | None, now: float) -> tuple[Health, str]:
     return Health.DEGRADED if waits else Health.PROGRESSING, f"rollout: {progress.because}"
 
 
-def _result_type() -> Any:
-    from timewright.rollflow import RolloutFlow
-
-    return RolloutFlow.run
-
-
 def _wait(*, busy: bool, unanswered: int) -> float:
     """Seconds until the next look. An answer that Temporal owes us may be a hiccup, for which nobody whose
     release is on its way is to wait long; or it is down, and asking does not help."""
     if unanswered:
         return min(_IDLE_S, _BUSY_S * 2.0 ** min(unanswered - 1, 8))
     return _BUSY_S if busy else _IDLE_S
-
-
-async def _progress_of(description: Any) -> Progress | None:
-    """How far a rollout is, by its memo; what it ended with is there, too."""
-    from timewright.rollflow import MEMO
-
-    try:
-        return progress_in(await description.memo_value(MEMO, default={}))
-    except (LookupError, RuntimeError, TypeError, ValueError):  # the SDK's, for bytes that are no JSON
-        return None
-
-
-def progress_in(value: Any) -> Progress:
-    """A memo of ours: whoever uses the same Temporal may have written it, or a newer version of us. Raises
-    ValueError for what is none."""
-    if not isinstance(value, dict):
-        raise ValueError("it is no progress of a rollout")
-    known = {item.name for item in fields(Progress)}
-    found: Progress = shaped(Progress, {key: said for key, said in value.items() if key in known})
-    if not all(map(is_moment, (found.next_at, found.started, found.ended))):
-        raise ValueError("it is of no time that a clock could show")
-    return found

@@ -8,7 +8,8 @@ from timewright.core.deployments import Deployment, Routing, hosts_of, rollout_i
 from timewright.core.orders import Order, Progress
 from timewright.edge.deployments import TemporalAwayError
 from timewright.edge.pools import Key, PoolVersion
-from timewright.rollouts import Pooled, Rollouts, Told
+from timewright.pooled import Pooled, Told
+from timewright.rollouts import Rollouts
 from timewright.views import View, iso
 
 Sees = Callable[[str], bool]

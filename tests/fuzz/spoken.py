@@ -24,7 +24,7 @@ from timewright.core.verdict import Serving, culprit, telling_line, verdict
 from timewright.core.webhooks import Delivery, verify
 from timewright.edge import npm, worker
 from timewright.edge.git import _entry, _link_answers
-from timewright.rollouts import progress_in
+from timewright.rollhandle import progress_in
 from timewright.views import iso
 
 _HOME = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))

@@ -22,7 +22,7 @@ from timewright.edge.pools import Pools
 from timewright.edge.receipts import Receipt
 from timewright.edge.releases import RECEIPT, Releases
 from timewright.edge.worker import answer_of, reloaded_of, serving_of
-from timewright.rollouts import progress_in
+from timewright.rollhandle import progress_in
 
 from tests.support import make_receipt, publish
 

@@ -258,11 +258,6 @@ class Deployments:
             raise _away(error) from error
 
 
-def of_version(deployment: str, build_id: str) -> str:
-    """A visibility query for the executions of a Version."""
-    return f"TemporalWorkerDeploymentVersion = '{deployment}:{build_id}'"
-
-
 def _away(error: Exception) -> TemporalAwayError:
     return TemporalAwayError(getattr(error, "message", "") or str(error))
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from timewright.core.visibility import on_queue, quoted
+
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
 
@@ -95,7 +97,7 @@ class _Fetcher:
         for status, most in (("=", self.bounds.open), ("!=", self.bounds.closed)):
             for workflow_type in workflow_types if most else ():
                 query = (
-                    f"WorkflowType = {_quoted(workflow_type)} AND TaskQueue = {_quoted(queue)}"
+                    f"WorkflowType = {quoted(workflow_type)} AND {on_queue(queue)}"
                     f" AND ExecutionStatus {status} 'Running'"
                 )
                 listed = self.client.list_workflows(query, limit=most, page_size=most)
@@ -185,11 +187,6 @@ def _closes(event: Any) -> bool:
 def _write(path: Path, data: bytes) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
-
-
-def _quoted(text: str) -> str:
-    """A value in a visibility query."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _words(error: Exception) -> str:
