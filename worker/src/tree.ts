@@ -3,7 +3,7 @@
  * that `kept.toml` there lists: those that executions are pinned to. Only reads.
  * One pool that can't be read is reported as that pool's trouble; the others go on.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, isAbsolute, join, resolve, sep } from 'node:path';
 
 import { message } from './log';
@@ -72,7 +72,20 @@ export function laneKey(pool: { namespace: string; taskQueue: string; buildId: s
   return pool.deployment === undefined ? poolKey(pool) : `${poolKey(pool)}@${pool.buildId}`;
 }
 
+/** Versions as they were read at the last look, by directory. What is read never changes in place: a host with
+ * thousands of releases would spend a second on each look. */
+let known = new Map<string, { readonly stamp: string; readonly pool: PoolVersion }>();
+
 export function readTree(data: string): Tree {
+  const before = known;
+  known = new Map();
+  const read = (directory: string, where: { namespace: string; taskQueue: string }): PoolVersion => {
+    const stamp = stampOf(join(directory, 'pool.toml'));
+    const last = before.get(directory);
+    const pool = last?.stamp === stamp && isWhole(last.pool) ? last.pool : readPool(data, directory, where);
+    known.set(directory, { stamp, pool });
+    return pool;
+  };
   const pools = new Map<string, PoolVersion>();
   const broken = new Map<string, PoolTrouble>();
   const root = join(data, 'pools');
@@ -88,12 +101,12 @@ export function readTree(data: string): Tree {
           for (const kept of readKept(home)) {
             if (kept === version) continue;
             reading = kept;
-            const pool = { ...readPool(data, realpathSync(join(home, kept)), where), kept: true };
+            const pool = { ...read(realpathSync(join(home, kept)), where), kept: true };
             pools.set(laneKey(pool), pool);
           }
           if (version === undefined) continue;
           reading = version;
-          const pool = readPool(data, realpathSync(join(home, 'current')), where);
+          const pool = read(realpathSync(join(home, 'current')), where);
           pools.set(laneKey(pool), pool); // in its lane it is the newest
         } catch (error) {
           broken.set(poolKey(where), { ...where, poolVersion: reading, error: message(error) });
@@ -104,6 +117,17 @@ export function readTree(data: string): Tree {
     return { pools, broken, unreadable: message(error) };
   }
   return { pools, broken };
+}
+
+/** Another file has another one, and so has one that was written to. Throws where there is none. */
+function stampOf(path: string): string {
+  const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+  return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+}
+
+/** Whether what it is made of is still there. */
+function isWhole(pool: PoolVersion): boolean {
+  return (pool.bundle === undefined || existsSync(pool.bundle)) && pool.releases.every(({ path }) => existsSync(path));
 }
 
 function folders(path: string): string[] {

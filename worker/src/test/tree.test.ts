@@ -1,6 +1,6 @@
 /** Reading the tree. */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, cpSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 
@@ -36,6 +36,50 @@ test('a broken pool.toml is the trouble of its pool alone', async () => {
 test('a current link to a version that is gone is a trouble, not an undeploy', async () => {
   await lab.publish({ queue: 'q', version: 'v1', members: [member] });
   rmSync(join(lab.home('q'), 'v1'), { recursive: true });
+  assert.ok(readTree(lab.data).broken.has('default/q'));
+});
+
+test('a version that is as it was is not read again', async () => {
+  await lab.publish({ queue: 'q', version: 'v1', members: [member] });
+  const pool = (): unknown => readTree(lab.data).pools.get('default/q');
+  const first = pool();
+  assert.ok(first !== undefined);
+  assert.equal(pool(), first);
+  await lab.publish({ queue: 'other', version: 'v1', members: [member] });
+  assert.equal(pool(), first);
+  rmSync(join(lab.home('q'), 'current'));
+  assert.equal(pool(), undefined);
+  symlinkSync('v1', join(lab.home('q'), 'current'));
+  assert.deepEqual(pool(), first);
+});
+
+const changes: [string, (home: string) => void][] = [
+  ['pool.toml is written to', (home) => appendFileSync(join(home, 'v1', 'pool.toml'), '\n')],
+  ['another pool.toml takes its name', (home) => {
+    copyFileSync(join(home, 'v1', 'pool.toml'), join(home, 'v1', 'new'));
+    renameSync(join(home, 'v1', 'new'), join(home, 'v1', 'pool.toml'));
+  }],
+  ['another version takes its name', (home) => {
+    cpSync(join(home, 'v1'), join(home, 'v2'), { recursive: true });
+    rmSync(join(home, 'v1'), { recursive: true });
+    renameSync(join(home, 'v2'), join(home, 'v1'));
+  }],
+];
+for (const [what, change] of changes) {
+  test(`a version is read again when ${what}`, async () => {
+    await lab.publish({ queue: 'q', version: 'v1', members: [member] });
+    const first = readTree(lab.data).pools.get('default/q');
+    change(lab.home('q'));
+    const second = readTree(lab.data).pools.get('default/q');
+    assert.deepEqual(second, first);
+    assert.notEqual(second, first);
+  });
+}
+
+test('a release that goes later is a trouble, too', async () => {
+  await lab.publish({ queue: 'q', version: 'v1', members: [member] });
+  assert.ok(readTree(lab.data).pools.has('default/q'));
+  rmSync(join(lab.data, 'releases', 'hello'), { recursive: true });
   assert.ok(readTree(lab.data).broken.has('default/q'));
 });
 
