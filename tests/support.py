@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ from timewright.core.spec import Spec, read_spec
 from timewright.core.state import Record, Status
 from timewright.core.worlds import Broken, Desired, Live, Observed, Policy, Wanted
 from timewright.edge.releases import Receipt, Releases
+
+
+async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for something to be true. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = 1_700_000_000.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from timewright.edge.pools import Key
 from timewright.edge.worker import Reloaded
 from timewright.rollouts import Rollouts
 
+from tests.support import until
 from tests.test_control import deploy, put, where
 from tests.test_reconcile import Bench, _bench
 
@@ -185,8 +186,11 @@ async def test_old_versions_end_as_temporal_lets_go_of_them(bench: Bench, tempor
     assert not (bench.world.pools.home(KEY) / kept[0]).exists()
 
 
-def outlived(temporal: Scripted, count: int) -> None:
-    """As if so many old Versions had drained long ago."""
+async def outlived(bench: Bench, temporal: Scripted, count: int) -> None:
+    """A workflow is deployed and current, and so many old Versions have drained long ago."""
+    bench.world.learn_versioning(True)
+    await deploy(bench, "x")
+    await make_current(bench, temporal)
     old = tuple(Version(f"old{n}", Routing.DRAINED) for n in range(count))
     temporal.seen = replace(temporal.seen, versions=(*temporal.seen.versions, *old))
 
@@ -197,12 +201,17 @@ async def tend_as_after(bench: Bench, seconds: float) -> None:
     await bench.reconciler.rollouts.tend(KEY)
 
 
+async def deleting(bench: Bench, temporal: Scripted) -> tuple[asyncio.Task[None], asyncio.Event]:
+    """A look in the middle of its first deletion, and what lets that end."""
+    over = temporal.deleting = asyncio.Event()
+    looking = asyncio.create_task(tend_as_after(bench, 60))
+    await until(lambda: temporal.deleted == ["old0"])
+    return looking, over
+
+
 async def test_records_are_deleted_when_no_new_code_is_on_its_way(bench: Bench, temporal: Scripted) -> None:
     """What is registered or made current beside a deletion waits ten seconds for Temporal."""
-    bench.world.learn_versioning(True)
-    await deploy(bench, "x")
-    await make_current(bench, temporal)
-    outlived(temporal, 2)
+    await outlived(bench, temporal, 2)
     await tend_as_after(bench, 3)
     assert temporal.deleted == []
     bench.world.coming[KEY].add("one")
@@ -216,15 +225,10 @@ async def test_records_are_deleted_when_no_new_code_is_on_its_way(bench: Bench, 
 async def test_what_comes_in_the_middle_of_deletions_has_the_rest_of_them_wait(
     bench: Bench, temporal: Scripted
 ) -> None:
-    bench.world.learn_versioning(True)
-    await deploy(bench, "x")
-    await make_current(bench, temporal)
-    outlived(temporal, 3)
-    temporal.deleting = asyncio.Event()
-    looking = asyncio.create_task(tend_as_after(bench, 60))
-    await until(lambda: temporal.deleted == ["old0"])
+    await outlived(bench, temporal, 3)
+    looking, over = await deleting(bench, temporal)
     bench.world.coming[KEY].add("one")
-    temporal.deleting.set()
+    over.set()
     await looking
     assert temporal.deleted == ["old0"]
 
@@ -232,10 +236,7 @@ async def test_what_comes_in_the_middle_of_deletions_has_the_rest_of_them_wait(
 async def test_where_deploys_never_rest_records_are_deleted_before_there_are_too_many(
     bench: Bench, temporal: Scripted
 ) -> None:
-    bench.world.learn_versioning(True)
-    await deploy(bench, "x")
-    await make_current(bench, temporal)
-    outlived(temporal, 60)
+    await outlived(bench, temporal, 60)
     await tend_as_after(bench, 0)
     assert len(temporal.deleted) == 60
 
@@ -243,20 +244,15 @@ async def test_where_deploys_never_rest_records_are_deleted_before_there_are_too
 async def test_new_code_is_served_when_a_deletion_is_over_and_not_beside_it(
     bench: Bench, temporal: Scripted
 ) -> None:
-    bench.world.learn_versioning(True)
-    await deploy(bench, "x")
-    await make_current(bench, temporal)
-    outlived(temporal, 1)
-    temporal.deleting = asyncio.Event()
-    looking = asyncio.create_task(tend_as_after(bench, 60))
-    await until(lambda: temporal.deleted == ["old0"])
+    await outlived(bench, temporal, 1)
+    looking, over = await deleting(bench, temporal)
     before = (len(bench.worker.calls), bench.world.releases.current("one"))
     bench.put("one", "y")
     await bench.reconciler.run_pass()
     await until(lambda: bench.world.releases.current("one") != before[1])  # the tree doesn't wait
     await asyncio.sleep(0.1)
     assert len(bench.worker.calls) == before[0]
-    temporal.deleting.set()
+    over.set()
     await looking
     await bench.reconciler.settled()
     assert len(bench.worker.calls) == before[0] + 1
@@ -266,23 +262,12 @@ async def test_a_deletion_that_hangs_holds_no_deploy_up(
     bench: Bench, temporal: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timewright.oldversions._PATIENCE_S", 0.1)
-    bench.world.learn_versioning(True)
-    await deploy(bench, "x")
-    await make_current(bench, temporal)
-    outlived(temporal, 1)
-    temporal.deleting = asyncio.Event()
-    looking = asyncio.create_task(tend_as_after(bench, 60))
-    await until(lambda: temporal.deleted == ["old0"])
+    await outlived(bench, temporal, 1)
+    looking, over = await deleting(bench, temporal)
     await deploy(bench, "y")
     assert where(bench).status is Status.DEPLOYED
-    temporal.deleting.set()
+    over.set()
     await looking
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 async def test_with_temporal_away_nothing_that_runs_is_ended(bench: Bench, temporal: Scripted) -> None:

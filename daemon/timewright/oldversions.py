@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from timewright import log
-from timewright.core.deployments import FULL_VERSIONS, Deployment, Old, Routing, crowded, keeping
+from timewright.core.deployments import ROOMY_VERSIONS, Deployment, Old, Routing, crowded, keeping
 from timewright.core.visibility import RUNNING, of_version
 from timewright.edge.pools import Key, PoolVersion
 from timewright.pooled import Pooled
@@ -20,7 +20,6 @@ from timewright.world import World
 
 _SETTLE_S: Final = 10.0  # that Temporal's list of open executions may be late
 _CALM_S: Final = 30.0  # since the last new code of a pool: nothing is in a hurry to be deleted
-_CROWDED: Final = FULL_VERSIONS // 2  # Versions: with so many, deploys come too often to wait for calm
 _PATIENCE_S: Final = 2.0
 
 
@@ -65,8 +64,8 @@ class OldVersions:
                 await world.worker.sync()
             world.pools.collect(key, {name for name in published if name not in kept.forget} | {newest})
         for build_id in kept.delete:
-            if self._is_busy(key, pooled) and len(seen.versions) < _CROWDED:
-                break
+            if self._is_busy(key, pooled) and len(seen.versions) < ROOMY_VERSIONS:
+                break  # with more of them, deploys come too often to wait for calm
             async with self._deleting[key]:
                 gone = await world.deployments.delete(key[0], seen.name, build_id)
             if gone:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,12 +30,25 @@ _GATHER_S, _GATHER_IN_PLACE_S = 3.0, 1.0
 _FEW = 8  # who wait may ask often
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """A version that lies written under a name that nobody looks at, and what it was made of."""
+
+    members: Mapping[str, Receipt]
+    deployment: str
+    content: Mapping[str, Any]
+    build: Path
+
+    def is_of(self, members: Iterable[Receipt], deployment: str) -> bool:
+        return (self.members, self.deployment) == (_by_id(members), deployment)
+
+
 class Pooling:
     """Joins what is already built: a pool version costs milliseconds, whatever the pool's size."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._ahead: dict[Key, tuple[Mapping[str, Any], Path]] = {}
+        self._ahead: dict[Key, _Ahead] = {}
 
     async def refresh(self, key: Key) -> None:
         """Make the pool's current version hold exactly the live releases of its queue. Many
@@ -72,10 +86,17 @@ class Pooling:
 
     async def _publish(self, key: Key, members: list[Receipt], deployment: str) -> None:
         world = self.world
-        content = self._describe(key, members, deployment)
+        ahead = self._ahead.get(key)
+        if ahead is not None and not ahead.is_of(members, deployment):
+            ahead = None
+        # A thousand members take longer to describe than all else that is left to do.
+        content = ahead.content if ahead is not None else self._describe(key, members, deployment)
         version = str(content["pool_version"])
         if not world.pools.has(key, version):
-            build = self._written(key, content) or await self._write(key, members, deployment, content)
+            if ahead is not None:
+                build = self._ahead.pop(key).build
+            else:
+                build = await self._write(key, members, deployment, content)
             try:
                 await asyncio.to_thread(world.pools.publish, key, build, content)
             finally:
@@ -111,18 +132,12 @@ class Pooling:
             return
         with suppress(DeployError, OSError):
             build = await self._write(key, members, deployment, content, {receipt.workflow_id: directory})
-            self._ahead[key] = (content, build)
+            self._ahead[key] = _Ahead(_by_id(members), deployment, content, build)
 
     def give_up(self, key: Key) -> None:
         """What was written ahead for a pool, and is not its next version after all, goes."""
         if (found := self._ahead.pop(key, None)) is not None:
-            self.world.releases.discard(found[1])
-
-    def _written(self, key: Key, content: Mapping[str, Any]) -> Path | None:
-        """Where exactly this version was written ahead."""
-        if key not in self._ahead or self._ahead[key][0] != content:
-            return None
-        return self._ahead.pop(key)[1]
+            self.world.releases.discard(found.build)
 
     async def _write(
         self,
@@ -176,6 +191,10 @@ class Pooling:
             self.world.pool_versions.pop(key, None)
         else:
             self.world.pool_links[key], self.world.pool_versions[key] = link, version
+
+
+def _by_id(members: Iterable[Receipt]) -> dict[str, Receipt]:
+    return {receipt.workflow_id: receipt for receipt in members}
 
 
 def _home(world: World, receipt: Receipt) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence, Set
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from temporalio.common import PinnedVersioningOverride, WorkerDeploymentVersion,
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from timewright.core.deployments import Deployment, hosts_of, rollout_id
+from timewright.core.deployments import Deployment, hosts_of
 from timewright.core.orders import Ask, Closed, Look, Order, missing_hosts, why_bad
 from timewright.core.visibility import RUNNING, of_version, quoted
 from timewright.edge.checks import Checks
@@ -30,6 +31,7 @@ from timewright.edge.deployments import (
     ManagedError,
 )
 from timewright.rollflow import NAME, Found, GateRun, Route, Watching
+from timewright.rollhandle import handle_of, tell
 
 _LOOK_S = 2.0  # between two looks at a rollout
 _STUCK_EVERY = 3  # looks: it asks for single executions
@@ -84,11 +86,9 @@ class RolloutActs:
 
     async def _supersede(self, order: Order, build_id: str) -> None:
         client = await self.deployments.client(order.namespace)
-        handle = client.get_workflow_handle(rollout_id(order.deployment, build_id))
-        try:
-            await handle.signal("ask", Ask("supersede", reason=f"version {order.build_id}"))
-        except Exception:  # it is over, or never was
-            return
+        ask = Ask("supersede", reason=f"version {order.build_id}")
+        with suppress(Exception):  # it is over, or never was
+            await tell(handle_of(client, order.deployment, build_id), ask)
 
     @activity.defn(name="present")
     async def present(self, order: Order) -> Found:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from timewright import log
-from timewright.core.deployments import FULL_VERSIONS, MOST_VERSIONS, Deployment, Routing
+from timewright.core.deployments import FULL_VERSIONS, MOST_VERSIONS, ROOMY_VERSIONS, Deployment, Routing
 from timewright.core.errors import DeployError, Reason
 from timewright.core.orders import Ask, Order, Phase, Progress
 from timewright.core.rollout import Rollout, Strategy, merge, rollout_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _FACT: Final = "rollout:"  # and the pool: a row for each rollout that is ours to follow
 _ROOM_S = 1.0  # that a deploy waits to hear how many Versions there are: `tend` warns long before the limit
-_ROOMY = FULL_VERSIONS // 2  # Versions: with less there is no need to ask before each deploy
 _BUSY_S = 0.5  # between two looks while a rollout is under way
 _DESCRIBE_S = 2.0  # between two questions for the whole Deployment, then
 _IDLE_S = 5.0  # where old versions are on their way out
@@ -76,7 +75,7 @@ class Rollouts:
             return
         pooled = self.pools.get(key)
         last = pooled.seen if pooled is not None else None
-        if last is not None and last.name == version.deployment and len(last.versions) < _ROOMY:
+        if last is not None and last.name == version.deployment and len(last.versions) < ROOMY_VERSIONS:
             return  # each deploy adds one, and each rollout looks again
         with suppress(TemporalAwayError, TimeoutError):
             async with asyncio.timeout(_ROOM_S):

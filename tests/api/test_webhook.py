@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from timewright.following import Follower
 from tests.api.conftest import Desk
 from tests.api.test_network import serving
 from tests.core.test_webhooks import PUSH, SECRET, SENDERS, SIGNING, Headers, github, gitlab, plain, standard
-from tests.support import ROOT
+from tests.support import ROOT, until
 
 MAIN = "/api/v1/webhook/main"
 DOCUMENT = (ROOT / "docs" / "webhooks.md").read_text("utf-8")
@@ -135,12 +135,6 @@ async def test_a_pushed_commit_that_is_not_found_is_looked_for_again(
     await send(desk, github(body), body)
     await asyncio.sleep(0.3)
     assert sources.woken[3:] == ["github push of refs/heads/main"]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 async def test_what_is_no_news_wakes_nothing_and_is_not_remembered(desk: Desk, sources: Sources) -> None:

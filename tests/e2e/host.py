@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from temporalio.client import Client
@@ -25,6 +25,7 @@ from timewright.edge import confine
 from timewright.edge.statefile import StateFile
 from timewright.views import workflow_view
 
+T = TypeVar("T")
 REPO = Path(__file__).resolve().parents[2]
 BASES = Path(tempfile.mkdtemp(prefix="timewright-e2e-")) / "base"
 atexit.register(shutil.rmtree, BASES.parent, ignore_errors=True)
@@ -234,23 +235,24 @@ class Host:
     def status(self, workflow_id: str) -> dict[str, Any]:
         """What `timewright status ID --json` says; {} while it doesn't know the workflow. Read in
         this process: a new one for each look would be load enough to disturb what is looked at."""
-        try:
-            state = StateFile(self.data / "state.db", read_only=True)
-        except TimewrightError:
-            return {}
-        record = state.record(workflow_id)
-        state.close()
+        record = self._asked(lambda state: state.record(workflow_id))
         return workflow_view(record) if record else {}
 
     def history(self, workflow_id: str) -> list[str]:
         """The statuses that a workflow went through, as `timewright logs` says; read as `status` is."""
+        events = self._asked(lambda state: state.history(workflow_id)) or []
+        return [event.new for event in events if event.kind == "status"]
+
+    def _asked(self, question: Callable[[StateFile], T]) -> T | None:
+        """What the state file says; None while there is none."""
         try:
             state = StateFile(self.data / "state.db", read_only=True)
         except TimewrightError:
-            return []
-        events = state.history(workflow_id)
-        state.close()
-        return [event.new for event in events if event.kind == "status"]
+            return None
+        try:
+            return question(state)
+        finally:
+            state.close()
 
     def release(self, workflow_id: str) -> str | None:
         link = self.data / "workflows" / workflow_id

@@ -27,6 +27,7 @@ from timewright.edge.tstree import inputs
 
 from tests.edge.test_tsservice import CHARGE, ESCAPES, ORDER, SECRET, WORKFLOW, emitted, snapshot
 from tests.edge.toolbox import TOOLCHAIN, write_release
+from tests.support import until
 
 PART = "src/part.ts"
 
@@ -195,12 +196,6 @@ async def desk_at(home: Path) -> AsyncIterator[Desk]:
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with desk_at(tmp_path) as made:
         yield made
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def as_the_daemon_says(files: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ MOST_VERSIONS: Final = 100
 WARN_VERSIONS: Final = 75
 #: From here on no new one is begun until old ones are gone: at the limit, polls of new workers fail.
 FULL_VERSIONS: Final = 95
+ROOMY_VERSIONS: Final = FULL_VERSIONS // 2  # with less, nothing about their number is in a hurry
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _MOST_NAME: Final = 100
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Sequence
@@ -42,15 +43,9 @@ async def run(
     trees = tuple(releases) or (cwd,)
     packages = {(tree / "node_modules").resolve() for tree in trees}
     cage = process.Confine(tuple(packages), write=trees)
+    start = spare.run if spare is not None else functools.partial(process.run, env={})
     try:
-        if spare is not None:
-            finished = await spare.run(
-                command, cwd=cwd, timeout=limits.timeout, memory=limits.ceiling, confine=cage
-            )
-        else:
-            finished = await process.run(
-                command, cwd=cwd, env={}, timeout=limits.timeout, memory=limits.ceiling, confine=cage
-            )
+        finished = await start(command, cwd=cwd, timeout=limits.timeout, memory=limits.ceiling, confine=cage)
     except TimeoutError:
         raise DeployError(Reason.COMPILE_TIMEOUT, f"bundling took longer than {limits.timeout:g} s") from None
     except OSError as error:

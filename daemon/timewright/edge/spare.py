@@ -53,13 +53,12 @@ class Spare:
         confine: Confine,
     ) -> Finished:
         """As `process.run`, without an environment; it raises what that raises."""
-        waiting, self._waiting = self._waiting, None
+        waiting = self._taken()
         try:
-            if waiting is not None and waiting.returncode is None:
+            if waiting is not None:
                 job = process.confined(command, confine, cwd=cwd, memory=memory)
                 finished = await process.end(waiting, job, timeout)
-                # A signal may be for one that had waited, too, and not begun.
-                if finished.code != NOT_BEGUN:
+                if finished.code != NOT_BEGUN:  # else it has done nothing, and why is said by the other way
                     return finished
             return await process.run(
                 command, cwd=cwd, env={}, timeout=timeout, memory=memory, confine=confine
@@ -74,10 +73,15 @@ class Spare:
             self._timer.cancel()
         if self._starting is not None:
             await self._starting
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and waiting.returncode is None:
+        if (waiting := self._taken()) is not None:
             process.kill(waiting)
             await waiting.communicate()
+
+    def _taken(self) -> asyncio.subprocess.Process | None:
+        """The one that waits, for nobody else from now on."""
+        waiting = self._waiting if self.is_ready else None
+        self._waiting = None
+        return waiting
 
     def _start(self) -> None:
         if not self.is_ready and (self._starting is None or self._starting.done()):
