@@ -129,8 +129,11 @@ class Watched:
         link, pool = linked(self._link), linked(self._pool)
         call = begin()
         asked = asyncio.ensure_future(call) if asyncio.iscoroutine(call) else None
-        dist = await moment(lambda: linked(self._link) != link, f"{self.name} is swapped\n{self.host.tail()}")
-        bundle = await moment(lambda: linked(self._pool) != pool, "its pool is swapped")
+        try:
+            dist = await moment(lambda: linked(self._link) != link, f"{self.name} is swapped")
+            bundle = await moment(lambda: linked(self._pool) != pool, "its pool is swapped")
+        except NeverError as error:
+            raise NeverError(f"{error}\n{self.host.tail()}") from None  # megabytes, read only now
         if asked is not None:
             (await asked).raise_for_status()
         return {"dist_s": dist - start, "bundle_s": bundle - start}

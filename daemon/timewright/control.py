@@ -379,7 +379,7 @@ class Control(Looking):
 
     def _kept(self, record: Record, release: str) -> Receipt:
         """A release in the tree by its id, or by its first characters."""
-        kept = self.world.releases.kept(record.workflow_id)
+        kept = self.world.releases.outlines(record.workflow_id)
         found = [receipt for receipt in kept if len(release) >= 4 and receipt.digest.startswith(release)]
         if len(found) == 1:
             return found[0]

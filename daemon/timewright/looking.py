@@ -151,7 +151,7 @@ class Looking:
         """Its releases and what became of them, newest first: views.rollout_view."""
         record = self._find(actor, workflow_id)
         events = self.world.state.history(workflow_id)
-        kept = {receipt.digest for receipt in self.world.releases.kept(workflow_id)}
+        kept = {receipt.digest for receipt in self.world.releases.outlines(workflow_id)}
         return views.history_view(events, record, kept, self.world.commit)[:last]
 
     def events(

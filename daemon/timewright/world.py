@@ -15,7 +15,7 @@ from timewright.config import Config
 from timewright.core.commits import Commit
 from timewright.core.deployments import deployment_name
 from timewright.core.digest import SHORT
-from timewright.core.earlier import earlier_release
+from timewright.core.earlier import MADE_LIVE, earlier_release
 from timewright.core.names import id_problem
 from timewright.core.prepare import Host, Ready
 from timewright.core.rollout import Strategy, rollout_of
@@ -181,8 +181,8 @@ class World:
 
     def earlier(self, record: Record) -> str:
         """The digest of the release to go back to; '' when there is none."""
-        kept = [receipt.digest for receipt in self.releases.kept(record.workflow_id)]
-        steps = [(e.new, e.digest) for e in self.state.history(record.workflow_id) if e.kind == "status"]
+        kept = [receipt.digest for receipt in self.releases.outlines(record.workflow_id)]
+        steps = self.state.steps(record.workflow_id, MADE_LIVE)
         bad = {digest for workflow_id, digest in self.bad if workflow_id == record.workflow_id}
         return earlier_release(steps, record.applied, kept, bad)
 

@@ -162,3 +162,15 @@ def test_a_disk_that_takes_nothing_is_no_matter(tmp_path: Path) -> None:
     cache.note("one/x", stamp._replace(ctime_ns=0), make_receipt("one"))
     cache.write({"one/x"})
     assert not cache.path.exists()
+
+
+def test_what_is_kept_is_outlined_without_reading_it_twice(home: Path, reads: list[str]) -> None:
+    """A rollback asks twice what is kept, and fifty releases may be."""
+    releases = started(home)
+    kept = releases.kept("one")
+    outlines = releases.outlines("one")
+    assert outlines == [replace(receipt, files={}) for receipt in kept]
+    reads.clear()
+    assert releases.outlines("one") == outlines
+    assert reads == []
+    assert releases.outlines("nobody") == []

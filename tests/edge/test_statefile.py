@@ -82,6 +82,52 @@ def test_history_can_be_asked_by_workflow_from_a_row_on_and_for_the_last(path: P
     assert [event.id for event in state.history(last=1)] == ids[-1:]
 
 
+@pytest.mark.parametrize("how", ["all", "last", "steps"])
+def test_what_happened_to_one_workflow_is_told_without_reading_what_happened_to_others(
+    path: Path, how: str
+) -> None:
+    """With ten thousand specs a rollback waited for the history of all of them."""
+
+    def told(state: StateFile) -> list[object]:
+        if how == "steps":
+            return [*state.steps("hello", (Status.DEPLOYED,))]
+        return [event.new for event in state.history("hello", last=1 if how == "last" else 0)]
+
+    def work(others: int) -> tuple[int, list[object]]:
+        """How much SQLite does, in its own instructions."""
+        place = path.with_name(f"{others}.db")
+        filled(place, others)
+        state = StateFile(place)
+        deploy(state)
+        count = 0
+
+        def step() -> None:
+            nonlocal count
+            count += 1
+
+        state._db.set_progress_handler(step, 1)
+        found = told(state)
+        state._db.set_progress_handler(None, 1)
+        state.close()
+        return count, found
+
+    alone, few = work(0)
+    among, many = work(30)
+    assert few == many != []
+    assert among <= alone + 20
+
+
+def test_the_steps_of_a_workflow_are_its_transitions_to_what_was_asked_for(path: Path) -> None:
+    state = StateFile(path)
+    record = deploy(state)
+    deploy(state, "other")
+    record = state.transition(record, Status.DEPLOYING, because="new", now=NOW + 2, digest="d2")
+    state.transition(record, Status.DEPLOYMENT_FAILED, because="no", now=NOW + 3, digest="d2")
+    state.record_change(record, kind="health", old="", new="DEPLOYED", because="x", now=NOW, actor="")
+    assert state.steps("hello", (Status.DEPLOYED, Status.ROLLED_BACK)) == [("DEPLOYED", "d1")]
+    assert state.steps("nobody", (Status.DEPLOYED,)) == []
+
+
 def test_an_illegal_transition_changes_nothing(path: Path) -> None:
     state = StateFile(path)
     with pytest.raises(IllegalTransitionError):

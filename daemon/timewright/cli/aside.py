@@ -78,7 +78,7 @@ class StateSight:
 
         record, config = self._record(workflow_id), self.config
         tree = Releases(config.data_path, config.workflows_path, config.activities_path)
-        kept = {receipt.digest for receipt in tree.kept(workflow_id)}
+        kept = {receipt.digest for receipt in tree.outlines(workflow_id)}
         return views.history_view(self.state.history(workflow_id), record, kept, self.state.commit)[:last]
 
     def events(self, workflow_id: str | None, *, after: int = 0, last: int = 100) -> list[View]:

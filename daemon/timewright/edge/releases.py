@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,11 +254,19 @@ class Releases:
 
     def kept(self, workflow_id: str) -> list[Receipt]:
         """The receipts of the releases that the tree holds, newest first."""
+        return self._held(workflow_id, self.receipt)
+
+    def outlines(self, workflow_id: str) -> list[Receipt]:
+        """The same without their lists of files, as `live_receipt` has them: those that were read once aren't
+        read again, and of fifty that are kept each takes a quarter of a millisecond."""
+        return self._held(workflow_id, self.live_receipt)
+
+    def _held(self, workflow_id: str, read: Callable[[str, str], Receipt | None]) -> list[Receipt]:
         found: list[Receipt] = []
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(self.root / workflow_id):
                 if not entry.name.startswith(".tmp-"):
-                    receipt = self.receipt(workflow_id, entry.name)
+                    receipt = read(workflow_id, entry.name)
                     if receipt is not None:
                         found.append(receipt)
         return sorted(found, key=lambda receipt: receipt.created, reverse=True)

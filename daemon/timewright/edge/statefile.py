@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -325,14 +325,28 @@ class StateFile:
     ) -> list[Event]:
         """What happened, in order; of one workflow or all, or of those in `only`; with id > `after`; the
         `last` n (0: all), or the `first` n."""
-        query = (
-            "SELECT * FROM history WHERE id > ?1 AND (?2 IS NULL OR workflow_id = ?2)"
-            " AND (?4 IS NULL OR workflow_id IN (SELECT value FROM json_each(?4))) ORDER BY id "
-        )
-        order = "ASC LIMIT ?3" if first else "DESC LIMIT ?3"
-        among = None if only is None else json.dumps(list(only))
-        rows = list(self._rows(query + order, after, workflow_id, first or last or -1, among))
+        # Only what is asked for is in the query: "?2 IS NULL OR …" would have SQLite read the history of all.
+        where: list[str] = ["id > ?"]
+        values: list[int | str] = [after]
+        if workflow_id is not None:
+            where, values = [*where, "workflow_id = ?"], [*values, workflow_id]
+        if only is not None:
+            where = [*where, "workflow_id IN (SELECT value FROM json_each(?))"]
+            values = [*values, json.dumps(list(only))]
+        order = "ORDER BY id ASC" if first else "ORDER BY id DESC"
+        query = f"SELECT * FROM history WHERE {' AND '.join(where)} {order} LIMIT ?"  # noqa: S608 - ours
+        rows = list(self._rows(query, *values, first or last or -1))
         return [_event(row) for row in (rows if first else reversed(rows))]
+
+    def steps(self, workflow_id: str, statuses: Sequence[str]) -> list[tuple[str, str]]:
+        """The transitions of a workflow to one of these statuses, in order: (status, digest)."""
+        marks = ", ".join("?" * len(statuses))
+        rows = self._db.execute(
+            "SELECT new, digest FROM history WHERE workflow_id = ? AND kind = 'status' AND digest != ''"  # noqa: S608 - marks alone
+            f" AND new IN ({marks}) ORDER BY id",
+            [workflow_id, *statuses],
+        )
+        return [(new, digest) for new, digest in rows]
 
     def last_event(self) -> int:
         """The id of the newest row of history; 0 when there is none."""
