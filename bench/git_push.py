@@ -136,7 +136,8 @@ cd {project}
 {" ".join(typescript_7())} -p .
 if [ -f {pid} ]; then
   kill "$(cat {pid})" 2>/dev/null || true
-  while kill -0 "$(cat {pid})" 2>/dev/null; do sleep 0.02; done
+  # Ended, or a zombie: in a container nobody may be there to fetch it.
+  while grep -q '^State:.[^Z]' "/proc/$(cat {pid})/status" 2>/dev/null; do sleep 0.02; done
 fi
 export TEMPORAL_ADDRESS={temporal} TEMPORAL_NAMESPACE=default TEMPORAL_TASK_QUEUE='{self.name}'
 setsid node dist/worker.js </dev/null >>{self.home}/worker.log 2>&1 &
