@@ -174,3 +174,17 @@ def test_what_is_kept_is_outlined_without_reading_it_twice(home: Path, reads: li
     assert releases.outlines("one") == outlines
     assert reads == []
     assert releases.outlines("nobody") == []
+
+
+def test_what_was_collected_takes_no_room_any_more(home: Path) -> None:
+    """A daemon that runs for a year deploys more releases than are ever kept."""
+    releases = started(home)
+    release = make_receipt("one").release
+    stamp = stamp_of(str(releases.path("one", release) / RECEIPT))
+    assert stamp is not None
+    assert [one.release for one in releases.outlines("one")] == [release]
+    assert releases.remembered.get(f"one/{release}", stamp) is not None
+    (releases.links / "one").unlink(missing_ok=True)
+    assert releases.collect("one", (), most=0, older_than=time.time() * 2) == [release]
+    assert releases.remembered.get(f"one/{release}", stamp) is None
+    assert started(home).live_receipt("one", release) is None

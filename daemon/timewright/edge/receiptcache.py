@@ -65,6 +65,11 @@ class ReceiptCache:
             self._known[name] = (stamp, receipt)
             self._fresh += 1
 
+    def forget(self, name: str) -> None:
+        """It is gone from the tree."""
+        self._known.pop(name, None)
+        self._stored.pop(name, None)
+
     def write(self, live: Collection[str]) -> None:
         """Keep these for the next start, if any of them is new. What the disk has against it is no matter."""
         self._stored.clear()

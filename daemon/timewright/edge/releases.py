@@ -250,6 +250,7 @@ class Releases:
             failpoint("after-collect")
             self._inspector.forget(home / name)
             self._sealed.pop(home / name, None)
+            self.remembered.forget(f"{workflow_id}/{name}")
         return doomed
 
     def kept(self, workflow_id: str) -> list[Receipt]:
