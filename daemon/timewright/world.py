@@ -15,7 +15,7 @@ from timewright.config import Config
 from timewright.core.commits import Commit
 from timewright.core.deployments import deployment_name
 from timewright.core.digest import SHORT
-from timewright.core.earlier import MADE_LIVE, earlier_release
+from timewright.core.earlier import earlier_release
 from timewright.core.names import id_problem
 from timewright.core.prepare import Host, Ready
 from timewright.core.rollout import Strategy, rollout_of
@@ -182,9 +182,8 @@ class World:
     def earlier(self, record: Record) -> str:
         """The digest of the release to go back to; '' when there is none."""
         kept = [receipt.digest for receipt in self.releases.outlines(record.workflow_id)]
-        steps = self.state.steps(record.workflow_id, MADE_LIVE)
         bad = {digest for workflow_id, digest in self.bad if workflow_id == record.workflow_id}
-        return earlier_release(steps, record.applied, kept, bad)
+        return earlier_release(self.state.steps(record.workflow_id), record.applied, kept, bad)
 
     # where a workflow stands
 
@@ -414,7 +413,7 @@ class World:
     def _take(self, workflow_id: str, release: str) -> None:
         known = self.receipts.get(workflow_id)
         if known is None or known.release != release:
-            receipt = self.releases.live_receipt(workflow_id, release)
+            receipt = self.releases.outline(workflow_id, release)
             if receipt is not None:
                 self.receipts[workflow_id] = receipt
             else:

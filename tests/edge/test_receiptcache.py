@@ -57,7 +57,7 @@ def started(home: Path) -> Releases:
 
 
 def look(releases: Releases) -> dict[str, Receipt | None]:
-    return {name: releases.live_receipt(name, make_receipt(name).release) for name in NAMES}
+    return {name: releases.outline(name, make_receipt(name).release) for name in NAMES}
 
 
 def test_after_a_restart_none_is_read_and_all_say_the_same(home: Path, reads: list[str]) -> None:
@@ -130,11 +130,11 @@ def test_what_may_change_once_more_under_the_same_stamp_is_not_kept(tmp_path: Pa
     releases = started(tmp_path)
     publish(releases, "one")
     (tmp_path / "cache").mkdir()
-    found = releases.live_receipt("one", make_receipt("one").release)
+    found = releases.outline("one", make_receipt("one").release)
     assert found is not None
     releases.remembered.write({f"one/{found.release}"})
     reads.clear()
-    started(tmp_path).live_receipt("one", found.release)
+    started(tmp_path).outline("one", found.release)
     assert reads == ["one"]
 
 
@@ -187,4 +187,4 @@ def test_what_was_collected_takes_no_room_any_more(home: Path) -> None:
     (releases.links / "one").unlink(missing_ok=True)
     assert releases.collect("one", (), most=0, older_than=time.time() * 2) == [release]
     assert releases.remembered.get(f"one/{release}", stamp) is None
-    assert started(home).live_receipt("one", release) is None
+    assert started(home).outline("one", release) is None

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from timewright.core.state import Status
 
-#: What a transition to says that a release went live.
-MADE_LIVE = (Status.DEPLOYED, Status.ROLLED_BACK)
+_MADE_LIVE = (Status.DEPLOYED, Status.ROLLED_BACK)
 
 
 def earlier_release(
@@ -24,7 +23,7 @@ def earlier_release(
     left: set[str] = set()  # what somebody went back from
     now = ""
     for status, digest in steps:
-        if status not in MADE_LIVE or not digest:
+        if status not in _MADE_LIVE or not digest:
             continue
         if status == Status.ROLLED_BACK and now and now != digest:
             left.add(now)

@@ -104,7 +104,7 @@ class Releases:
             return None
         return found if found.is_of(workflow_id, release) else None
 
-    def live_receipt(self, workflow_id: str, release: str) -> Receipt | None:
+    def outline(self, workflow_id: str, release: str) -> Receipt | None:
         """The same without its list of files, which only who looks into a release needs. What is known from
         before a restart isn't read again."""
         name = f"{workflow_id}/{release}"
@@ -258,9 +258,9 @@ class Releases:
         return self._held(workflow_id, self.receipt)
 
     def outlines(self, workflow_id: str) -> list[Receipt]:
-        """The same without their lists of files, as `live_receipt` has them: those that were read once aren't
-        read again, and of fifty that are kept each takes a quarter of a millisecond."""
-        return self._held(workflow_id, self.live_receipt)
+        """The same without their lists of files: of fifty that are kept each takes a quarter of a millisecond
+        to read, and what was read once isn't read again."""
+        return self._held(workflow_id, self.outline)
 
     def _held(self, workflow_id: str, read: Callable[[str, str], Receipt | None]) -> list[Receipt]:
         found: list[Receipt] = []
