@@ -77,16 +77,24 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """The cage of each child, by the name of its program and its script."""
+    """The cage of each child, by the name of its program and its script; of one that waited for it, too."""
     found: Seen = {}
-    start = process.start
+    start, confined = process.start, process.confined
+
+    def note(command: Any, cage: Confine | None) -> None:
+        words = [Path(str(word)).name for word in command[:3] if not str(word).startswith("--")]
+        found[" ".join(words[:2])] = cage
 
     async def watched(command: Any, **more: Any) -> asyncio.subprocess.Process:
-        words = [Path(str(word)).name for word in command[:3] if not str(word).startswith("--")]
-        found[" ".join(words[:2])] = more.get("confine")
+        note(command, more.get("confine"))
         return await start(command, **more)
 
+    def handed(command: Any, cage: Confine, **more: Any) -> Any:
+        note(command, cage)
+        return confined(command, cage, **more)
+
     monkeypatch.setattr(process, "start", watched)
+    monkeypatch.setattr(process, "confined", handed)
     return found
 
 
