@@ -13,6 +13,7 @@ from timewright.core.errors import DeployError, Reason
 from timewright.edge import process
 from timewright.edge.bundle import Part
 from timewright.edge.compiler import CompileJob, Compiler, Mode, emitted
+from timewright.edge.spare import Spare
 
 from tests.edge.toolbox import TOOLCHAIN, in_sandbox, node, write_release
 
@@ -202,6 +203,14 @@ async def test_after_a_failed_edit_what_an_earlier_compile_emitted_is_not_taken_
     assert tree(release) == []
 
 
+@pytest.fixture
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each esbuild is a process that is started for it, however slow the machine is."""
+    monkeypatch.setattr(Spare, "is_ready", False)
+    monkeypatch.setattr(Spare, "soon", lambda _: None)
+
+
+@pytest.mark.usefixtures("nobody_waits")
 async def test_a_cancelled_compile_leaves_no_process_and_no_bundle(
     compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +236,7 @@ async def test_a_cancelled_compile_leaves_no_process_and_no_bundle(
     assert (await compiler.compile(job(release))).lane == "warm-1"
 
 
+@pytest.mark.usefixtures("nobody_waits")
 async def test_an_esbuild_that_hangs_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Compiler(TOOLCHAIN, tmp_path / "cache", mode="transpile", timeout_s=0.5)
     await slow.start()
